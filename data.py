@@ -1,0 +1,108 @@
+"""Make a data set of one task, say what is in it, and draw some of it.
+
+    python data.py --task pt                      statistics, shortcut scores, preview picture
+    python data.py --task pt --split longer       the same out of the domain
+    python data.py --task pt --show-sequence      one example as the model sees it, with its loss mask
+"""
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ipt_mini import plots
+from ipt_mini.config import TASK_NAMES, Parser, UserError, run_main
+from ipt_mini.sequence import SUPERVISION, Data, layout, pack
+from ipt_mini.tasks import TASKS, make, shortcut_scores, splits
+from ipt_mini.tasks.grid import OBJECT, WALL, render
+from ipt_mini.tasks.words import WORDS, text
+
+
+def statistics(task, split, examples, seconds):
+    """Lines that describe the examples; every share is measured on them."""
+    module, n = TASKS[task], len(examples.answer)
+    share = lambda condition: f"{100 * condition.mean():.1f}%"
+    right = module.rule(examples.views, examples.query, examples.imagination) == examples.answer
+    yield f"{task} ({module.NAME}), {split}: {n} examples, {n / seconds:.0f} a second"
+    yield (f"scene: {share(examples.scene >= OBJECT)} objects, {share(examples.scene == WALL)} walls; "
+           f"imagination: {share(examples.imagination == 0)} dark, "
+           f"{share(examples.imagination >= OBJECT)} objects")
+    for name, values, labels in (("kind", examples.kind, module.KINDS),
+                                 ("answer", examples.answer, WORDS)):
+        found, counts = np.unique(values, return_counts=True)
+        yield f"{name}: " + ", ".join(f"{labels[v]} {100 * c / n:.1f}%" for v, c in zip(found, counts))
+    yield f"rule that reads the true imagination: {share(right)} right"
+    yield f"best lookup without it (chance {100 * module.CHANCE:.0f}%):"
+    for name, score in shortcut_scores(task, examples).items():
+        yield f"  {100 * score:5.1f}%  {name}"
+
+
+def preview(task, examples, path, count=6):
+    """Views | question | imagination | answer, for the first examples."""
+    rng, rows = np.random.default_rng(0), []
+    for e in range(min(count, len(examples.answer))):
+        views = [(camera_name(examples.pose[e, v]) or "view", render(view, rng))
+                 for v, view in enumerate(examples.views[e])]
+        rows.append([*views, plots.wrapped(text(examples.query[e])),
+                     ("imagination", render(examples.imagination[e], rng)),
+                     plots.wrapped(text(examples.cot[e])), text(examples.answer[e:e + 1])])
+    plots.strips(rows, path)
+
+
+def camera_name(pose):
+    """'row 1 column 3 east' for a given pose (3,), '' for none."""
+    heading, row, col = pose
+    return f"row {row - 1} col {col - 1} {('north', 'east', 'south', 'west')[heading - 1]}" if heading else ""
+
+
+def show_sequence(task, examples, supervision, path):
+    """The token sequence of the first example. Codes are shown by the glyph that they stand for."""
+    one = Data(*(torch.from_numpy(np.asarray(a, np.int64)) for a in (
+        examples.views.reshape(*examples.views.shape[:2], -1)[:1], examples.pose[:1],
+        examples.query[:1], examples.imagination.reshape(len(examples.answer), -1)[:1],
+        examples.cot[:1], examples.answer[:1])))
+    branches = SUPERVISION[supervision]
+    where, (tokens, targets) = layout(one, branches), pack(one, branches)
+    from ipt_mini.sequence import N_WORDS
+    from ipt_mini.tasks.grid import NAMES
+    names = [WORDS[t] if t < N_WORDS else NAMES[t - N_WORDS] for t in tokens[0].tolist()]
+    loss = torch.zeros(len(names), dtype=torch.bool)
+    loss[where.loss_at] = targets[0] >= 0
+    plots.sequence([n.replace("-", "\n") for n in names], where.segment.tolist(), loss.tolist(), path)
+
+
+def main():
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("--task", default="pt", help=", ".join(TASK_NAMES.values()))
+    parser.add_argument("--split", default="train", help="train, val, test or one out of the domain")
+    parser.add_argument("--n", type=int, default=20000, help="examples (default: 20000)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--grid", type=int, default=5, help="cells a side: 5, 7 or 9 (default: 5)")
+    parser.add_argument("--out", default="", help="the picture (default: preview-TASK.png)")
+    parser.add_argument("--show-sequence", action="store_true", help="draw a token sequence instead")
+    parser.add_argument("--supervision", default="mixed", help=", ".join(SUPERVISION))
+    a = parser.parse_args()
+    if a.task not in TASKS:
+        raise UserError(f"--task {a.task!r}: there is {', '.join(TASK_NAMES.values())}")
+    if a.split not in splits(a.task):
+        raise UserError(f"--split {a.split!r}: {a.task} has {', '.join(splits(a.task))}")
+    if a.supervision not in SUPERVISION:
+        raise UserError(f"--supervision {a.supervision!r}: there is {', '.join(SUPERVISION)}")
+    if a.grid not in (5, 7, 9):
+        raise UserError(f"--grid {a.grid}: there is 5, 7 or 9")
+    if a.n < 1 or a.seed < 0:
+        raise UserError("--n takes a number from 1, --seed one from 0")
+    began = time.perf_counter()
+    examples = make(a.task, a.split, a.n, a.seed, a.grid)
+    path = Path(a.out or ("sequence" if a.show_sequence else "preview") + f"-{a.task}.png")
+    if a.show_sequence:
+        show_sequence(a.task, examples, a.supervision, path)
+    else:
+        for line in statistics(a.task, a.split, examples, time.perf_counter() - began):
+            print(line)
+        preview(a.task, examples, path)
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    run_main(main)

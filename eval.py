@@ -1,0 +1,179 @@
+"""Test runs: accuracy by way of answering, quality of the imagination, and mistakes in words.
+
+    python eval.py runs/pt-mixed-s0               test split and those out of the domain
+    python eval.py runs/pt-* --splits test
+
+Writes eval.json into each run. From a notebook: evaluate(path), load_run(path).
+"""
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ipt_mini import plots
+from ipt_mini.config import Parser, UserError, pick_device, run_main
+from ipt_mini.generate import DECODES, decode
+from ipt_mini.run import Run, load_run, machine, prepare, tokenizer_pixels, write_json
+from ipt_mini.tasks import TASKS, shortcut_scores, splits
+from ipt_mini.tasks.grid import NAMES, OBJECT, nearest_glyph, render
+from ipt_mini.tasks.words import ID, WORDS, text
+from ipt_mini.tokenizer import usage
+
+SUPPORTED = {"label": ("direct",), "text_cot": ("think",), "ipt": ("imagine", "oracle", "direct"),
+             "mixed": ("direct", "imagine", "oracle")}
+UNTRAINED = {("ipt", "direct")}   # allowed, but such a model never saw an answer follow the query
+
+
+def proportion(right):
+    """Accuracy in percent with its 95% Wilson interval, from a bool array (n,)."""
+    n, z = len(right), 1.96
+    p = float(np.mean(right)) if n else float("nan")
+    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    low, high = ((middle + s * half) / (1 + z * z / n) for s in (-1, 1))
+    return dict(accuracy=round(100 * p, 1), low=round(100 * low, 1), high=round(100 * high, 1), n=n)
+
+
+def imagination_quality(task, examples, cells, answer):
+    """How good imagined pictures (B, N, N) of cells are, and whether the answer follows from them."""
+    true = examples.imagination
+    foreground = (cells >= OBJECT) | (true >= OBJECT)
+    read = TASKS[task].rule(examples.views, examples.query, cells)
+    percent = lambda share: round(100 * float(share.mean()), 1)
+    return dict(cells=percent(cells == true), foreground_cells=percent((cells == true)[foreground]),
+                exact_images=percent((cells == true).all((1, 2))),
+                rule_reads_right=percent(read == examples.answer),
+                answer_agrees_with_picture=percent(read == answer))
+
+
+def picture_cells(tokenizer, codes, grid):
+    """Codes (B, P) -> cells (B, N, N): decoded to pixels, each cell read as its nearest glyph."""
+    return nearest_glyph(tokenizer.decode(codes.view(-1, grid, grid)).cpu().numpy())
+
+
+def evaluate(run, splits_wanted=None, decodes=None, n_examples=None):
+    """All figures of a Run, or of the run in a folder, as a dict: split -> decode -> figures."""
+    run = run if isinstance(run, Run) else load_run(run)
+    config, task = run.config, TASKS[run.config.task]
+    device = next(run.model.parameters()).device
+    answers = torch.tensor([ID[w] for w in task.ANSWERS], device=device)
+    report = {}
+    for split in splits_wanted or [s for s in splits(config.task) if s not in ("train", "val")]:
+        examples, data = prepare(config, split, run.tokenizer, n_examples or config.n_test)
+        data = data.to(device)
+        figures = report[split] = {"shortcuts": {
+            name: round(100 * score, 1) for name, score in shortcut_scores(config.task, examples).items()}}
+        for name in decodes or SUPPORTED[config.supervision]:
+            out = decode(run.model, data, answers, name)
+            answer = out.answer.cpu().numpy()
+            right = answer == examples.answer
+            figures[name] = proportion(right) | dict(by_kind={
+                kind: proportion(right[examples.kind == k]) for k, kind in enumerate(task.KINDS)
+                if (examples.kind == k).any()})
+            if (config.supervision, name) in UNTRAINED:
+                figures[name]["untrained"] = True
+            if config.task == "mvc":
+                figures[name]["by_kind"] |= {f"count {word}": proportion(right[examples.answer == ID[word]])
+                                             for word in task.ANSWERS}
+            if name == "imagine":
+                cells = picture_cells(run.tokenizer, out.imagination, config.grid)
+                figures[name]["imagination"] = imagination_quality(config.task, examples, cells, answer)
+                figures[name]["mistakes"] = mistakes(examples, cells, answer)
+    return report
+
+
+def mistakes(examples, cells, answer, count=3):
+    """A few wrong answers told in words."""
+    told = []
+    for e in np.flatnonzero(answer != examples.answer)[:count]:
+        wrong = np.argwhere(cells[e] != examples.imagination[e])
+        picture = "the imagined picture is exact" if not len(wrong) else (
+            f"{len(wrong)} imagined cells differ, such as row {wrong[-1][0]} column {wrong[-1][1]}: "
+            f"{NAMES[cells[e][tuple(wrong[-1])]]} for {NAMES[examples.imagination[e][tuple(wrong[-1])]]}")
+        told.append(f'"{text(examples.query[e])}" answered {WORDS[answer[e]]}, right is '
+                    f"{WORDS[examples.answer[e]]}; {picture}")
+    return told
+
+
+# ------------------------------------------------------------------------------------------- pictures
+def samples(run, path, split="test", count=6):
+    """views | question | imagination, true | imagination, model | answers."""
+    config = run.config
+    examples, data = prepare(config, split, run.tokenizer, config.n_test)
+    data = data.take(slice(count)).to(next(run.model.parameters()).device)
+    answers = torch.tensor([ID[w] for w in TASKS[config.task].ANSWERS], device=data.answer.device)
+    draw = lambda codes: run.tokenizer.decode(codes.view(-1, config.grid, config.grid)).cpu().numpy()
+    outs = {name: decode(run.model, data, answers, name) for name in SUPPORTED[config.supervision]}
+    rows = []
+    for e in range(count):
+        row = [(f"view {v + 1}" if data.views.shape[1] > 1 else "view", draw(data.views[e, v])[0])
+               for v in range(data.views.shape[1])]
+        row += [plots.wrapped(text(examples.query[e])), ("imagination, true", render(examples.imagination[e]))]
+        if "imagine" in outs:
+            row.append(("imagination, model", draw(outs["imagine"].imagination[e])[0]))
+        row.append("\n".join([f"true: {WORDS[examples.answer[e]]}"] + [
+            f"{name}: {WORDS[out.answer[e]]}" for name, out in outs.items()]))
+        rows.append(row)
+    plots.strips(rows, path)
+
+
+def tokenizer_report(run, path):
+    """Reconstructions and the codebook as a picture; figures over held-out cells."""
+    cells, pixels, _ = tokenizer_pixels(run.config, "val", 1000)
+    codes = run.tokenizer.encode(pixels)
+    decoded = run.tokenizer.decode(codes).numpy()
+    used, perplexity = usage(codes, run.tokenizer.n_codes)
+    atlas = run.tokenizer.decode(torch.arange(run.tokenizer.n_codes)[:, None, None]).numpy()
+    pick = range(0, len(pixels), len(pixels) // 8)
+    plots.strips([[("input", pixels[i].numpy()) for i in pick], [("decoded", decoded[i]) for i in pick],
+                  *([(f"code {k}", atlas[k]) for k in range(i, i + 9) if k < len(atlas)]
+                    for i in range(0, len(atlas), 9))], path, scale=0.9)
+    return dict(cells_right=round(100 * float((nearest_glyph(decoded) == cells).mean()), 3),
+                codebook_usage=round(used, 3), codebook_perplexity=round(perplexity, 2))
+
+
+# ---------------------------------------------------------------------------------------------- report
+def lines(report):
+    """The figures of `evaluate` as lines of text."""
+    for split, figures in report.items():
+        for name, f in figures.items():
+            if name == "shortcuts":
+                yield f"{split}: best lookup without imagining: " + ", ".join(
+                    f"{score} ({key})" for key, score in f.items())
+                continue
+            note = "  (untrained: this model never saw an answer follow the query)" * f.get("untrained", False)
+            yield f"{split} {name:8} {f['accuracy']:5.1f}%  [{f['low']}, {f['high']}]  n {f['n']}{note}"
+            yield "    " + ", ".join(f"{kind} {g['accuracy']}" for kind, g in f["by_kind"].items())
+            if "imagination" in f:
+                yield "    imagination: " + ", ".join(
+                    f"{key.replace('_', ' ')} {value}" for key, value in f["imagination"].items())
+                yield from (f"    mistake: {m}" for m in f["mistakes"])
+
+
+def main():
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, finished")
+    parser.add_argument("--splits", default="", help="comma-separated (default: test and out of domain)")
+    parser.add_argument("--decode", default="", help="one of " + ", ".join(DECODES) + " (default: all)")
+    parser.add_argument("--n", type=int, default=0, help="examples a split (default: the run's own)")
+    parser.add_argument("--device", default="auto")
+    a = parser.parse_args()
+    device = pick_device(a.device)
+    for run in [load_run(path, device) for path in a.runs]:
+        task, supervision = run.config.task, run.config.supervision
+        wanted = [s for s in a.splits.split(",") if s]
+        for s in wanted:
+            if s not in splits(task):
+                raise UserError(f"--splits {s!r}: {task} has {', '.join(splits(task))}")
+        if a.decode and a.decode not in SUPPORTED[supervision]:
+            raise UserError(f"--decode {a.decode!r}: {run.path}, trained with {supervision}, supports "
+                            f"{', '.join(SUPPORTED[supervision])}")
+        print(f"{run.path}: {task}, {supervision}")
+        report = evaluate(run, wanted, [a.decode] if a.decode else None, a.n)
+        print("\n".join(lines(report)))
+        write_json(run.path / "eval.json", dict(machine=machine(), **report))
+
+
+if __name__ == "__main__":
+    run_main(main)

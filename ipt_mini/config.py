@@ -1,0 +1,162 @@
+"""All settings of a run in one dataclass, from which the command line is made and checked."""
+import argparse
+import json
+import sys
+from dataclasses import MISSING, asdict, dataclass, field, fields
+
+import torch
+
+from ipt_mini.sequence import SUPERVISION
+from ipt_mini.tasks import TASKS
+
+
+class UserError(Exception):
+    """A mistake that its maker can mend: told in one line. Exit code 2: something named on the
+    command line is wrong; 1: its content or the environment fails."""
+
+    def __init__(self, message, code=2):
+        super().__init__(message)
+        self.code = code
+
+
+def setting(default, help, choices=None, low=None, high=None):
+    return field(default=default, metadata=dict(help=help, choices=choices, low=low, high=high))
+
+
+TASK_NAMES = {name: f"{name} ({task.NAME})" for name, task in TASKS.items()}
+
+
+@dataclass
+class Config:
+    """Defaults give the main job: a run that ends while one watches."""
+    task: str = setting("pt", "what to learn", TASK_NAMES)
+    supervision: str = setting("mixed", "what is trained: label (answers only), text_cot, ipt "
+                               "(imagination, then answer), mixed (ipt and label)", SUPERVISION)
+    seed: int = setting(0, "first weights and order of the examples", low=0)
+    name: str = setting("", "part of the run folder's name; needed if settings below are changed")
+    out: str = setting("", "the run folder, instead of runs/TASK-SUPERVISION[-NAME]-sSEED")
+    device: str = setting("auto", "auto, cpu, cuda or mps")
+    # the world and its tokenizer
+    grid: int = setting(5, "cells a side of every scene and view; odd", low=5, high=9)
+    n_train: int = setting(20000, "training examples", low=64)
+    n_val: int = setting(2000, "validation examples", low=16)
+    n_test: int = setting(2000, "test examples, in the domain and out of it", low=16)
+    data_seed: int = setting(0, "of the data and the tokenizer: equal for runs to be compared", low=0)
+    tokenizer_steps: int = setting(800, "steps of stage 1", low=200)
+    # the model
+    n_layer: int = setting(4, "blocks", low=1)
+    n_head: int = setting(4, "attention heads; must divide the width", low=1)
+    n_embd: int = setting(64, "width", low=4)
+    # its training
+    rarity: float = setting(0.5, "weight of an imagined code: its frequency to the power of minus this",
+                            low=0, high=1)
+    steps: int = setting(2500, "steps of stage 2", low=1)
+    batch_size: int = setting(64, "examples a step", low=1)
+    muon_lr: float = setting(0.02, "learning rate of the matrices in the blocks (Muon)", low=0)
+    adam_lr: float = setting(0.003, "learning rate of everything else (AdamW)", low=0)
+    weight_decay: float = setting(0.0, "of both", low=0)
+    cooldown: float = setting(0.4, "last part of the steps, in which the rate falls to 0", low=0, high=1)
+    eval_every: int = setting(250, "steps between validations", low=1)
+
+
+# Where a run lies and what it runs on do not change what it is.
+NOT_COMPARED = ("name", "out", "device")
+
+
+def add_arguments(parser, cls=Config):
+    for f in fields(cls):
+        choices = f.metadata["choices"]
+        help = f.metadata["help"] + (": " + ", ".join(choices.values()) if choices is TASK_NAMES else "")
+        parser.add_argument("--" + f.name.replace("_", "-"), type=f.type, default=f.default,
+                            metavar=f.name.upper(), help=f"{help} (default: {f.default or 'none'})")
+
+
+def check(config):
+    """Raise UserError at the first setting that cannot be meant; return the config."""
+    for f in fields(config):
+        value, flag, m = getattr(config, f.name), "--" + f.name.replace("_", "-"), f.metadata
+        if f.type is float and type(value) is int:
+            value = float(value)
+        if type(value) is not f.type:
+            raise UserError(f"{flag} {value!r}: it takes a value of type {f.type.__name__}")
+        if m["choices"] and value not in m["choices"]:
+            names = TASK_NAMES.values() if m["choices"] is TASK_NAMES else m["choices"]
+            raise UserError(f"{flag} {value!r}: there is {', '.join(names)}")
+        if m["low"] is not None and not value >= m["low"]:
+            raise UserError(f"{flag} {value}: it must be at least {m['low']}")
+        if m["high"] is not None and not value <= m["high"]:
+            raise UserError(f"{flag} {value}: it must be at most {m['high']}")
+    if config.grid % 2 == 0:
+        raise UserError(f"--grid {config.grid}: it must be odd, 5, 7 or 9, to have a middle column")
+    if config.n_embd % (4 * config.n_head):
+        raise UserError(f"--n-head {config.n_head}: heads must divide the width --n-embd "
+                        f"{config.n_embd} into parts of 4, 8, 12 ... dimensions")
+    if config.n_train < config.batch_size:
+        raise UserError(f"--batch-size {config.batch_size}: there are only --n-train {config.n_train}")
+    if not config.name and not config.out and changed(config):
+        flags = ", ".join("--" + name.replace("_", "-") for name in changed(config))
+        raise UserError(f"{flags}: not the default, so give the run a name with --name WORD")
+    if config.name and not config.name.replace("-", "").replace("_", "").isalnum():
+        raise UserError(f"--name {config.name!r}: use letters, digits, - and _")
+    return config
+
+
+def changed(config):
+    """Names of the settings that differ from the default and are not told by the folder's name."""
+    return [f.name for f in fields(config) if getattr(config, f.name) != f.default
+            and f.name not in (*NOT_COMPARED, "task", "supervision", "seed")]
+
+
+def compared(config):
+    """The settings that make a run what it is, as a dict."""
+    return {k: v for k, v in asdict(config).items() if k not in NOT_COMPARED}
+
+
+def config_from(values, where):
+    """A checked Config from a dict read from the file `where`."""
+    known = {f.name for f in fields(Config)}
+    if not isinstance(values, dict) or set(values) != known:
+        odd = sorted(set(values) ^ known) if isinstance(values, dict) else "not a table of settings"
+        raise UserError(f"{where}: not the settings of a run of this version ({odd})", 1)
+    try:
+        return check(Config(**values))
+    except UserError as error:
+        raise UserError(f"{where}: {error}", 1) from None
+
+
+def pick_device(name):
+    """`auto` takes CUDA if there is one, else the CPU."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(),
+                 "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return "cuda" if available["cuda"] else "cpu"
+    if name not in available:
+        raise UserError(f"--device {name!r}: there is auto, cpu, cuda, mps")
+    if not available[name]:
+        raise UserError(f"--device {name}: torch finds none on this machine; leave the flag out")
+    return name
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with mistakes told in one line."""
+
+    def error(self, message):
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def run_main(main):
+    """Call main() and turn what can go wrong for a user into one line and an exit code."""
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.code)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:                        # `... | head`: nobody reads on
+        sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        print(f"error: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(1)

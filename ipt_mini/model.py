@@ -1,0 +1,149 @@
+"""A decoder-only transformer over the joint vocabulary of words and codes: tokens -> logits.
+
+Pre-norm blocks with RMSNorm, attention by `scaled_dot_product_attention` with normed queries and
+keys, squared ReLU, no biases.
+Shape letters: B sequences, T tokens, C = n_embd, H heads of D = C / H, V = vocab_size.
+"""
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ipt_mini.sequence import SEGMENTS
+from ipt_mini.tasks.words import PAD
+
+
+
+@dataclass
+class ModelConfig:
+    vocab_size: int           # words and codes
+    grid: int = 5             # N, cells a side: sizes the embeddings of rows and columns
+    n_layer: int = 4
+    n_head: int = 4
+    n_embd: int = 64
+    max_order: int = 64       # longest text segment, in words
+
+
+class KVCache:
+    """Keys and values of the tokens seen so far, for one batch: two (layers, B, H, T, D) tensors."""
+
+    def __init__(self, config, batch, length, device=None, dtype=None):
+        shape = (config.n_layer, batch, config.n_head, length, config.n_embd // config.n_head)
+        self.k = torch.zeros(shape, device=device, dtype=dtype)
+        self.v = torch.zeros(shape, device=device, dtype=dtype)
+
+    def update(self, layer, start, k, v):
+        """Store k and v (B, H, t, D) of one layer from position `start`; return all up to there."""
+        end = start + k.shape[2]
+        self.k[layer, :, :, start:end], self.v[layer, :, :, start:end] = k, v
+        return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
+
+
+def rotate(x, angle):
+    """Rotary positions (RoPE, arXiv 2104.09864): turn pairs of x (..., T, D) by angle (T, D / 2)."""
+    a, b = x.chunk(2, -1)
+    cos, sin = angle.cos(), angle.sin()
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+
+class Attention(nn.Module):
+    def __init__(self, config, layer):
+        super().__init__()
+        self.layer, self.n_head = layer, config.n_head
+        self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=False)
+        self.out = nn.Linear(config.n_embd, config.n_embd, bias=False)
+
+    def forward(self, x, mask, angle, cache, start):
+        B, T, C = x.shape
+        q, k, v = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (B, H, T, D)
+        q, k = (rotate(F.rms_norm(z, z.shape[-1:]), angle) for z in (q, k))
+        if cache is not None:
+            k, v = cache.update(self.layer, start, k, v)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out(y.transpose(1, 2).reshape(B, T, C))
+
+
+class Block(nn.Module):
+    def __init__(self, config, layer):
+        super().__init__()
+        self.norm1, self.norm2 = nn.RMSNorm(config.n_embd), nn.RMSNorm(config.n_embd)
+        self.attention = Attention(config, layer)
+        self.up = nn.Linear(config.n_embd, 4 * config.n_embd, bias=False)
+        self.down = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
+
+    def forward(self, x, mask, angle, cache=None, start=0):
+        x = x + self.attention(self.norm1(x), mask, angle, cache, start)
+        return x + self.down(F.relu(self.up(self.norm2(x))).square())
+
+
+class Model(nn.Module):
+    """The transformer. Where a token stands is told by embeddings that are added to its own: its
+    segment, its order in it, row and column of the cell it shows, row and column of the cell it has
+    to predict next, and the pose of the camera whose view it belongs to. Rotary positions in the
+    two directions of the picture tell attention how far apart two cells are.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config, C, N = config, config.n_embd, config.grid
+        self.token = nn.Embedding(config.vocab_size, C)
+        self.segment = nn.Embedding(len(SEGMENTS), C)
+        self.order = nn.Embedding(config.max_order, C)
+        self.row, self.col = nn.Embedding(N + 1, C), nn.Embedding(N + 1, C)
+        self.next_row, self.next_col = nn.Embedding(N + 1, C), nn.Embedding(N + 1, C)
+        self.pose = nn.ModuleList(nn.Embedding(size, C) for size in (5, N + 1, N + 1))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
+        self.norm = nn.RMSNorm(C)
+        self.head = nn.Linear(C, config.vocab_size, bias=False)
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.3)
+            elif isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=C ** -0.5)
+        for block in self.blocks:                  # each block starts as the identity
+            nn.init.zeros_(block.attention.out.weight)
+            nn.init.zeros_(block.down.weight)
+
+    def embed(self, tokens, pose, layout, start=0):
+        """Tokens (B, T), standing in `layout` from position `start` on -> (B, T, C)."""
+        at = slice(start, start + tokens.shape[1])
+        where = (self.segment(layout.segment[at]) + self.order(layout.order[at])
+                 + self.row(layout.row[at]) + self.col(layout.col[at])
+                 + self.next_row(layout.next_row[at]) + self.next_col(layout.next_col[at]))
+        x = self.token(tokens) + where
+        if start == 0:                             # the views come first, all of one size
+            camera = sum(table(part) for table, part in zip(self.pose, pose.unbind(-1)))  # (B, V, C)
+            camera = camera.repeat_interleave(self.config.grid ** 2, 1)
+            x = torch.cat([x[:, :camera.shape[1]] + camera, x[:, camera.shape[1]:]], 1)
+        return x
+
+    def angles(self, layout, at):
+        """(T, D / 2): by row, then by column; an imagined token stands at the cell it predicts."""
+        D = self.config.n_embd // self.config.n_head
+        speed = 2.0 ** (1 - torch.arange(D // 4, device=layout.row.device))
+        row = torch.where(layout.next_row > 0, layout.next_row, layout.row)[at, None] * speed
+        col = torch.where(layout.next_col > 0, layout.next_col, layout.col)[at, None] * speed
+        return torch.cat([row, col], -1)
+
+    def hidden(self, x, layout, padding=None, cache=None, start=0):
+        """Embedded tokens (B, T, C) -> normed hidden states (B, T, C).
+
+        padding: (B, start + T) bool, True where a token is <pad> and must not be attended to.
+        """
+        end = start + x.shape[1]
+        mask, angle = layout.mask[start:end, :end], self.angles(layout, slice(start, end))
+        if padding is not None:
+            mask = mask & ~padding[:, None, None, :]                       # (B, 1, T, end)
+        for block in self.blocks:
+            x = block(x, mask, angle, cache, start)
+        return self.norm(x)
+
+    def forward(self, tokens, pose, layout, padded=True, at=None):
+        """Logits (B, T, V) of whole sequences (B, T); only at the positions `at` (L,), if given.
+
+        padded: does any sequence hold <pad>? Without padding the mask is the same for all.
+        """
+        padding = tokens == PAD if padded else None
+        h = self.hidden(self.embed(tokens, pose, layout), layout, padding)
+        return self.head(h if at is None else h[:, at])

@@ -1,0 +1,81 @@
+"""All pictures: strips of tiles with captions, the loss curve, the token sequence."""
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ipt_mini.sequence import SEGMENTS
+
+COLOURS = {"view": "#cfe3f5", "query": "#e6e6e6", "think": "#fbe3c4", "imagine": "#d3efd3",
+           "answer": "#f6cccc"}
+
+
+def _figure(width, height):
+    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)                       # draws without a display
+    return figure
+
+
+def strips(rows, path, scale=1.35):
+    """Write a PNG of rows of tiles. A tile is (caption, picture (H, W, 3) uint8) or a text."""
+    columns = max(map(len, rows))
+    figure = _figure(scale * columns, (scale + 0.3) * len(rows))
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, row in zip(axes, rows):
+        for axis, tile in zip(line, [*row, *[""] * (columns - len(row))]):
+            axis.axis("off")
+            if isinstance(tile, str):
+                axis.text(0.5, 0.5, tile, ha="center", va="center", fontsize=8, wrap=True)
+            else:
+                axis.imshow(tile[1], interpolation="nearest")
+                axis.set_title(tile[0], fontsize=7)
+    figure.savefig(path)
+
+
+def wrapped(words, width=16):
+    """A sentence in lines of at most `width` characters."""
+    lines = [""]
+    for word in words.split():
+        if len(lines[-1]) + len(word) > width:
+            lines.append("")
+        lines[-1] += word + " "
+    return "\n".join(line.strip() for line in lines)
+
+
+def curve(log, terms, path):
+    """Losses and validation accuracy against the step, from the rows of log.csv."""
+    figure = _figure(7, 2.8)
+    left, right = figure.subplots(1, 2)
+    steps = [row["step"] for row in log]
+    for term in terms:
+        left.plot(steps, [row[term] for row in log], label=term)
+    for name in (key for key in log[-1] if key.startswith("val_")):
+        right.plot(steps, [row[name] for row in log], label=name[4:])
+    left.set(xlabel="step", ylabel="training loss", ylim=(0, None))
+    right.set(xlabel="step", ylabel="validation accuracy", ylim=(0, 1.02))
+    for axis in (left, right):
+        axis.legend(frameon=False, fontsize=8)
+        axis.grid(alpha=0.3)
+    figure.savefig(path)
+
+
+def sequence(names, segment, loss, path, columns=13):
+    """One example's tokens in reading order, coloured by segment; a red frame carries a loss."""
+    rows = -(-len(names) // columns)
+    figure = _figure(columns * 0.82, rows * 0.5 + 0.5)
+    axis = figure.subplots()
+    axis.set(xlim=(0, columns), ylim=(rows, -0.8))
+    axis.axis("off")
+    for i, (name, kind, carries) in enumerate(zip(names, segment, loss)):
+        row, col = divmod(i, columns)
+        axis.add_patch(_box(col, row, COLOURS[SEGMENTS[kind]], "red" if carries else "white"))
+        axis.text(col + 0.48, row + 0.45, name, ha="center", va="center", fontsize=6)
+    for i, name in enumerate(COLOURS):
+        axis.add_patch(_box(i * 2, -0.75, COLOURS[name], "white", height=0.5))
+        axis.text(i * 2 + 0.48, -0.5, name, ha="center", va="center", fontsize=7)
+    axis.text(10, -0.5, "red frame: predicts a token, carries loss", va="center", fontsize=7)
+    figure.savefig(path)
+
+
+def _box(x, y, face, edge, height=0.9):
+    from matplotlib.patches import Rectangle
+    return Rectangle((x + 0.03, y), 0.9, height, facecolor=face, edgecolor=edge, linewidth=1.2)

@@ -1,0 +1,127 @@
+"""Codes and words -> one sequence of tokens with segments, and what may attend to what.
+
+    views | query | <imagine> c1 .. cP <answer>          a branch with an imagination
+                  | <think> w1 .. wC <answer>            a branch with a textual chain of thought
+                  | <answer>                             a branch that answers directly
+
+The prefix (views and query) attends to itself in both directions and carries no loss. What follows
+it is a branch, causal, opened by a token that selects the mode. With several branches (`mixed`)
+each of them follows the same prefix and none sees another: one pass trains all modes at once.
+A token predicts the next one of its segment: <imagine> predicts c1, <answer> the answer, and the
+last word of a thought predicts <answer>. The answer itself is never an input.
+
+Shape letters: B sequences, T tokens of a sequence, V views, P = N * N cells of a picture,
+Q words of a query, C words of a chain of thought, L = positions that carry a loss.
+"""
+from typing import NamedTuple
+
+import torch
+
+from ipt_mini.tasks.words import ANSWER as OPEN_ANSWER
+from ipt_mini.tasks.words import IMAGINE as OPEN_IMAGINE
+from ipt_mini.tasks.words import PAD, WORDS
+from ipt_mini.tasks.words import THINK as OPEN_THINK
+
+VIEW, QUERY, THINK, IMAGINE, ANSWER = range(5)
+SEGMENTS = ("view", "query", "think", "imagine", "answer")
+OPENER = {THINK: OPEN_THINK, IMAGINE: OPEN_IMAGINE, ANSWER: OPEN_ANSWER}
+
+SUPERVISION = {               # the branches that are trained, each a tuple of segments
+    "label": ((ANSWER,),),
+    "text_cot": ((THINK, ANSWER),),
+    "ipt": ((IMAGINE, ANSWER),),
+    "mixed": ((IMAGINE, ANSWER), (ANSWER,)),
+}
+N_WORDS = len(WORDS)          # token ids: words first, then the codes of the tokenizer
+
+
+def code_token(code):
+    """VQ code -> token id, the one place where the two are told apart (with `token_code`)."""
+    return code + N_WORDS
+
+
+def token_code(token):
+    """Token id -> VQ code."""
+    return token - N_WORDS
+
+
+class Data(NamedTuple):
+    """n examples as the model sees them: codes and words, no cell ids. int64 tensors."""
+    views: torch.Tensor        # (n, V, P) codes
+    pose: torch.Tensor         # (n, V, 3)
+    query: torch.Tensor        # (n, Q) words
+    imagination: torch.Tensor  # (n, P) codes
+    cot: torch.Tensor          # (n, C) words
+    answer: torch.Tensor       # (n,) word
+
+    def take(self, rows):
+        return Data(*(field[rows] for field in self))
+
+    def to(self, device):
+        return Data(*(field.to(device) for field in self))
+
+
+class Layout(NamedTuple):
+    """What stands where in a sequence: the same for all examples of a task. (T,) int64 tensors."""
+    segment: torch.Tensor
+    order: torch.Tensor        # number of the view, or of the word in its segment
+    row: torch.Tensor          # of the cell that this token shows, 1 .. N; 0: it shows none
+    col: torch.Tensor
+    next_row: torch.Tensor     # of the cell that this token has to predict; 0: none
+    next_col: torch.Tensor
+    mask: torch.Tensor         # (T, T) bool: may row attend to column?
+    loss_at: torch.Tensor      # (L,) positions that predict something
+    n_prefix: int
+
+    def to(self, device):
+        return Layout(*(field.to(device) for field in self[:-1]), self.n_prefix)
+
+
+def layout(data, branches):
+    """The Layout of sequences made of `data` and the given branches (see SUPERVISION)."""
+    n_views, cells = data.views.shape[1:]
+    n = round(cells ** 0.5)
+    cell = [(1 + i // n, 1 + i % n) for i in range(cells)]
+    none = (0, 0)
+    rows = []                  # (segment, order, cell shown, cell to predict, branch, has a loss)
+    rows += [(VIEW, v, c, none, 0, False) for v in range(n_views) for c in cell]
+    rows += [(QUERY, i, none, none, 0, False) for i in range(data.query.shape[1])]
+    n_prefix = len(rows)
+    for b, branch in enumerate(branches, 1):
+        for segment in branch:
+            if segment == IMAGINE:
+                rows += [(IMAGINE, 0, here, there, b, there != none)
+                         for here, there in zip([none, *cell], [*cell, none])]
+            else:
+                length = data.cot.shape[1] + 1 if segment == THINK else 1
+                rows += [(segment, i, none, none, b, True) for i in range(length)]
+    segment, order, here, there, branch, loss = zip(*rows)
+    (row, col), (next_row, next_col) = zip(*here), zip(*there)
+    branch = torch.tensor(branch)
+    causal = torch.ones(len(rows), len(rows), dtype=torch.bool).tril()
+    mask = (branch == 0) | ((branch[:, None] == branch) & causal)
+    return Layout(*map(torch.tensor, (segment, order, row, col, next_row, next_col)), mask,
+                  torch.tensor(loss).nonzero().flatten(), n_prefix)
+
+
+def pack(data, branches):
+    """(tokens (n, T), targets (n, L)) of all examples; a target of -1 carries no loss."""
+    n = len(data.answer)
+    column = lambda token: torch.full((n, 1), token, device=data.query.device)
+    tokens = [code_token(data.views.flatten(1)), data.query]
+    targets = []
+    for branch in branches:
+        for segment in branch:
+            tokens.append(column(OPENER[segment]))
+            if segment == IMAGINE:
+                tokens.append(code_token(data.imagination))
+                targets.append(code_token(data.imagination))
+            elif segment == THINK:
+                tokens.append(data.cot)
+                ended = torch.cat([data.cot, column(PAD)], 1)
+                first_pad = (ended == PAD).int().argmax(1, keepdim=True)
+                targets.append(ended.scatter(1, first_pad, OPEN_ANSWER).masked_fill(
+                    torch.arange(ended.shape[1], device=ended.device) > first_pad, -1))
+            else:
+                targets.append(data.answer[:, None])
+    return torch.cat(tokens, 1), torch.cat(targets, 1)

@@ -1,0 +1,182 @@
+"""The image tokenizer, a small VQ-VAE: 8 x 8 pixels of a cell -> one code -> 8 x 8 pixels.
+
+VQ-VAE: van den Oord et al. 2017 (arXiv 1711.00937); the EMA codebook is its appendix A.1.
+Shape letters: B images, H x W pixels, h = H / 8 and w = W / 8 codes, D dimensions of a code,
+K codes in the codebook, M = B * h * w vectors to quantize.
+"""
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+PATCH = 8                     # pixels a side of the cell that one code stands for
+
+
+class Quantized(NamedTuple):
+    """z_q: (B, D, h, w), gradients passed straight through; codes: (B, h, w); loss: scalar."""
+    z_q: torch.Tensor
+    codes: torch.Tensor
+    commitment_loss: torch.Tensor
+
+
+class Codebook(nn.Module):
+    """K vectors of D dimensions, moved by exponential averages instead of by gradient."""
+
+    def __init__(self, n_codes, dim, decay=0.95, distinct=0.2):
+        super().__init__()
+        self.decay, self.distinct = decay, distinct
+        self.register_buffer("codebook", torch.zeros(n_codes, dim))        # (K, D)
+        self.register_buffer("cluster_size", torch.zeros(n_codes))         # EMA of uses per batch
+        self.register_buffer("cluster_sum", torch.zeros(n_codes, dim))     # EMA of assigned vectors
+        self.register_buffer("ready", torch.zeros((), dtype=torch.bool))   # initialised from data?
+
+    def nearest(self, z):
+        """Index of the nearest code for each vector: (M, D) -> (M,). Squared Euclidean distance."""
+        # |z - e|^2 = |z|^2 - 2 z.e + |e|^2; the first term is the same for every code.
+        return (self.codebook.square().sum(1) - 2 * z @ self.codebook.T).argmin(1)
+
+    def forward(self, z_e):
+        """Quantize the encoder's output (B, D, h, w); before `start_from`, let it pass as it is."""
+        B, D, h, w = z_e.shape
+        flat = z_e.permute(0, 2, 3, 1).reshape(-1, D)                      # (M, D)
+        codes = self.nearest(flat)
+        z_q = self.codebook[codes] if self.ready else flat.detach()        # (M, D)
+        # beta * |z_e - sg(e)|^2 pulls the encoder to its code. The other term of the paper,
+        # |sg(z_e) - e|^2, would move the codebook: here the EMA does that, so it has no gradient.
+        commitment_loss = F.mse_loss(flat, z_q.detach())
+        if self.training and self.ready:
+            self.update(flat.detach(), codes)
+        # Straight-through: the value is z_q, the gradient is that of z_e. argmin has no gradient,
+        # so the decoder's wish for a different z_q is handed to the encoder as it stands.
+        z_q = flat + (z_q - flat).detach()
+        return Quantized(z_q.view(B, h, w, D).permute(0, 3, 1, 2), codes.view(B, h, w),
+                         commitment_loss)
+
+    @torch.no_grad()
+    def update(self, z, codes):
+        """Move each code to the running mean of the vectors assigned to it, then revive the dead."""
+        used = F.one_hot(codes, len(self.codebook)).to(z.dtype)            # (M, K)
+        self.cluster_size.lerp_(used.sum(0), 1 - self.decay)
+        self.cluster_sum.lerp_(used.T @ z, 1 - self.decay)
+        alive = self.cluster_size > 0.01
+        self.codebook[alive] = self.cluster_sum[alive] / self.cluster_size[alive, None]
+        if not alive.all():
+            self.revive(~alive, z)
+
+    @torch.no_grad()
+    def revive(self, dead, z):
+        """Restart unused codes at vectors of this batch that lie far from every code.
+
+        Only from distinct vectors, far by a good part of the spread of all (RMS): otherwise many
+        codes would come to stand for one and the same glyph.
+        """
+        spread = torch.cat([z, self.codebook]).var(0).sum().sqrt()
+        distance = torch.cdist(z, self.codebook).amin(1)                   # (M,)
+        for k in dead.nonzero().flatten().tolist():
+            worst = distance.argmax()
+            if distance[worst] < self.distinct * spread:
+                break                                                      # nothing new to stand for
+            self.codebook[k] = self.cluster_sum[k] = z[worst]
+            self.cluster_size[k] = 1
+            distance = torch.minimum(distance, (z - z[worst]).norm(dim=1))
+
+    @torch.no_grad()
+    def start_from(self, z):
+        """Initialise from data (B, D, h, w): each code is the vector farthest from those before."""
+        z = z.permute(0, 2, 3, 1).flatten(0, 2)
+        self.codebook[:] = z[0]
+        self.cluster_size.fill_(1)
+        self.revive(torch.arange(len(self.codebook), device=z.device) > 0, z)
+        self.cluster_sum.copy_(self.codebook)
+        self.ready.fill_(True)
+
+
+class UnitLength(nn.Module):
+    """Vectors (B, D, h, w) scaled to length 1: no drift of scale for the codebook to run after."""
+
+    def forward(self, z):
+        return F.normalize(z, dim=1)
+
+
+class Tokenizer(nn.Module):
+    """Convolutional encoder -> codebook -> convolutional decoder.
+
+    Kernels are as large as their strides, so a code depends on the pixels of its own cell alone:
+    the same glyph gets the same code wherever it stands.
+    """
+
+    n_codes = 40
+
+    def __init__(self, dim=16, width=128):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv2d(3, width, PATCH, PATCH), nn.GELU(),
+                                     nn.Conv2d(width, width, 1), nn.GELU(), nn.Conv2d(width, dim, 1),
+                                     UnitLength())
+        self.quantizer = Codebook(self.n_codes, dim)
+        self.decoder = nn.Sequential(nn.Conv2d(dim, width, 1), nn.GELU(), nn.Conv2d(width, width, 1),
+                                     nn.GELU(), nn.ConvTranspose2d(width, 3, PATCH, PATCH))
+
+    def forward(self, images):
+        """images (B, 3, H, W) in -1..1 -> (reconstruction (B, 3, H, W), Quantized)."""
+        quantized = self.quantizer(self.encoder(images))
+        return self.decoder(quantized.z_q), quantized
+
+    @torch.no_grad()
+    def encode(self, pixels):
+        """pixels (..., H, W, 3) uint8 -> codes (..., h, w) int64."""
+        lead, (H, W, _) = pixels.shape[:-3], pixels.shape[-3:]
+        codes = [self.quantizer.nearest(
+            self.encoder(to_images(part)).permute(0, 2, 3, 1).flatten(0, 2)).view(len(part), -1)
+            for part in pixels.reshape(-1, H, W, 3).split(4096)]
+        return torch.cat(codes).view(*lead, H // PATCH, W // PATCH)
+
+    @torch.no_grad()
+    def decode(self, codes):
+        """codes (..., h, w) -> pixels (..., H, W, 3) uint8. Each code is decoded on its own."""
+        atlas = self.decoder(self.quantizer.codebook[:, :, None, None])    # (K, 3, 8, 8)
+        tiles = ((atlas.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1)[codes]
+        *lead, h, w, _, _, _ = tiles.shape
+        return tiles.transpose(-4, -3).reshape(*lead, h * PATCH, w * PATCH, 3)
+
+
+def to_images(pixels):
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float in -1..1, as the encoder takes it."""
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def usage(codes, n_codes):
+    """(codebook_usage, codebook_perplexity) over all `codes` given: share of codes used, exp(H)."""
+    share = torch.bincount(codes.flatten(), minlength=n_codes) / codes.numel()
+    entropy = -(share * share.clamp_min(1e-12).log()).sum()
+    return (share > 0).float().mean().item(), entropy.exp().item()
+
+
+def train_tokenizer(pixels, again, *, seed=0, steps=800, batch=32, lr=1e-2, beta=0.25, warmup=300, progress=None):
+    """A Tokenizer trained on pixels (n, H, W, 3) uint8: mean squared error + beta * commitment.
+
+    `again` holds the same pictures under another light and noise; they are what the decoder has to
+    draw (Noise2Noise, arXiv 1803.04189). So a code has no use for the light, and spare codes do not
+    split one glyph by its brightness into synonyms that the model could only guess between.
+    The first `warmup` steps train a plain autoencoder; then the codebook starts from its vectors.
+    """
+    g = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):             # the layers start from this seed alone
+        torch.manual_seed(seed)
+        model = Tokenizer().to(pixels.device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps, pct_start=0.1)
+    for step in range(steps):
+        rows = torch.randint(len(pixels), (batch,), generator=g).to(pixels.device)
+        images, wanted = to_images(pixels[rows]), to_images(again[rows])
+        if step == warmup:
+            model.quantizer.start_from(model.encoder(images).detach())
+        output, quantized = model(images)
+        reconstruction_loss = F.mse_loss(output, wanted)
+        optimizer.zero_grad()
+        (reconstruction_loss + beta * quantized.commitment_loss).backward()
+        optimizer.step()
+        schedule.step()
+        if progress:
+            progress(step, reconstruction_loss.detach(), quantized.commitment_loss.detach())
+    return model.eval()

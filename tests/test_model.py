@@ -1,0 +1,155 @@
+"""Sequence, model, losses and decoding."""
+import numpy as np
+import pytest
+import torch
+
+from ipt_mini import generate
+from ipt_mini.losses import LOSSES, LossInput, rarity
+from ipt_mini.model import Model, ModelConfig
+from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, QUERY, SUPERVISION, THINK, VIEW, Data,
+                               code_token, layout, pack, token_code)
+from ipt_mini.tasks import TASKS, make
+from ipt_mini.tasks.words import ID, PAD
+
+BRANCHES = {**SUPERVISION, "all": ((IMAGINE, ANSWER), (THINK, ANSWER), (ANSWER,))}
+
+
+def data_of(task, n=12):
+    """Examples whose codes are the cell ids: enough to test everything after the tokenizer."""
+    ex = make(task, "train", n)
+    t = lambda a: torch.from_numpy(np.asarray(a, np.int64))
+    return Data(t(ex.views.reshape(*ex.views.shape[:2], -1)), t(ex.pose), t(ex.query),
+                t(ex.imagination.reshape(n, -1)), t(ex.cot), t(ex.answer))
+
+
+@pytest.fixture(params=TASKS)
+def data(request):
+    return data_of(request.param)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    model = Model(ModelConfig(vocab_size=N_WORDS + 32, n_layer=2, n_embd=32))
+    for p in model.parameters():                   # as if trained: no zeros left
+        torch.nn.init.normal_(p, std=0.3)
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+def test_pack_and_layout_round_trip(data, name):
+    where, (tokens, targets) = layout(data, BRANCHES[name]), pack(data, BRANCHES[name])
+    assert len(where.segment) == tokens.shape[1] and len(where.loss_at) == targets.shape[1]
+    part = lambda segment: tokens[:, where.segment == segment]
+    assert torch.equal(token_code(part(VIEW)), data.views.flatten(1))
+    assert torch.equal(part(QUERY), data.query)
+    kind = where.segment[where.loss_at]
+    if (IMAGINE, ANSWER) in BRANCHES[name]:
+        assert torch.equal(token_code(part(IMAGINE)[:, 1:]), data.imagination)
+        assert torch.equal(token_code(targets[:, kind == IMAGINE]), data.imagination)
+        shown = where.row[where.segment == IMAGINE][1:], where.next_row[where.segment == IMAGINE][:-1]
+        assert torch.equal(*shown) and shown[0].tolist() == [r for r in range(1, 6) for _ in range(5)]
+    if (THINK, ANSWER) in BRANCHES[name]:
+        thought = targets[:, kind == THINK]
+        for words, target in zip(data.cot, thought):
+            length = (words != PAD).sum()
+            assert torch.equal(target[:length], words[:length]) and target[length] == OPENER[ANSWER]
+            assert (target[length + 1:] == -1).all()
+    assert (targets[:, kind == ANSWER] == data.answer[:, None]).all()
+    # The answer follows the last position, which is an opener: it is never an input.
+    assert (tokens[:, where.segment == ANSWER] == OPENER[ANSWER]).all()
+    assert where.loss_at.min() >= where.n_prefix
+
+
+def test_prefix_sees_itself_both_ways_and_nothing_that_follows(data, model):
+    branches = BRANCHES["all"]
+    where, (tokens, _) = layout(data, branches), pack(data, branches)
+    start = where.n_prefix
+    change = lambda at, token: tokens.clone().index_fill_(1, torch.tensor([at]), token)
+    base = model(tokens, data.pose, where)
+    early = model(change(start - 1, ID["walk"]), data.pose, where)           # the last of the prefix
+    assert ((early - base).abs().amax((0, 2)) > 1e-6).all()                  # reaches every position
+    later = model(change(start + 3, code_token(9)), data.pose, where)        # inside the imagination
+    moved = (later - base).abs().amax((0, 2)) > 1e-6
+    imagine_end = start + 1 + data.imagination.shape[1] + 1
+    assert not moved[:start + 3].any() and moved[start + 3:imagine_end].all()
+    assert not moved[imagine_end:].any()                                     # other branches do not see it
+
+
+def test_branches_together_equal_branches_alone(data, model):
+    where, (tokens, _) = layout(data, SUPERVISION["mixed"]), pack(data, SUPERVISION["mixed"])
+    both = model(tokens, data.pose, where)
+    for branch, ending in (((ANSWER,), -1), ((IMAGINE, ANSWER), -2)):
+        alone = layout(data, (branch,)), pack(data, (branch,))[0]
+        assert torch.allclose(model(alone[1], data.pose, alone[0])[:, -1], both[:, ending], atol=1e-4)
+
+
+def test_padding_changes_nothing(model):
+    data = data_of("pt")
+    longer = data._replace(query=torch.cat([data.query, torch.full((12, 3), PAD)], 1),
+                           cot=torch.cat([data.cot, torch.full((12, 4), PAD)], 1))
+    short, long = ([model(pack(d, ((THINK, ANSWER),))[0], d.pose, layout(d, ((THINK, ANSWER),)))
+                    for d in (data, longer)])
+    assert torch.allclose(short[:, -1], long[:, -1], atol=1e-4)
+    answers = torch.tensor([ID[w] for w in TASKS["pt"].ANSWERS])
+    for name in generate.DECODES:
+        a, b = (generate.decode(model, d, answers, name) for d in (data, longer))
+        assert torch.equal(a.answer, b.answer)
+
+
+def test_cached_decoding_equals_uncached(data, model):
+    branch = (IMAGINE, ANSWER)
+    where = layout(data, (branch,))
+    answers = torch.arange(8, 24)
+    out = generate.decode(model, data, answers, "imagine", batch=5)
+    tokens = pack(data._replace(imagination=out.imagination), (branch,))[0]
+    logits = model(tokens, data.pose, where)
+    greedy = token_code(logits[:, where.n_prefix:-2, N_WORDS:].argmax(-1) + N_WORDS)
+    assert torch.equal(greedy, out.imagination)
+    assert torch.equal(answers[logits[:, -1, answers].argmax(1)], out.answer)
+    thought = generate.decode(model, data, answers, "think")
+    where = layout(data, ((THINK, ANSWER),))
+    tokens = pack(data._replace(cot=thought.cot), ((THINK, ANSWER),))[0]
+    logits = model(tokens, data.pose, where)
+    assert torch.equal(answers[logits[:, -1, answers].argmax(1)], thought.answer)
+    words = logits[:, where.n_prefix:-2, :N_WORDS].argmax(-1)
+    assert torch.equal(torch.where(thought.cot != PAD, words, PAD), thought.cot)
+
+
+def test_oracle_and_replaced_read_the_picture_they_are_given(data, model):
+    answers = torch.arange(8, 24)
+    oracle = generate.decode(model, data, answers, "oracle")
+    logits = model(pack(data, ((IMAGINE, ANSWER),))[0], data.pose, layout(data, ((IMAGINE, ANSWER),)))
+    assert torch.equal(answers[logits[:, -1, answers].argmax(1)], oracle.answer)
+    same = generate.replaced(model, data, answers, data.imagination)
+    assert torch.equal(same.answer, oracle.answer)
+
+
+@pytest.mark.parametrize("term, segment", [("answer", ANSWER), ("imagination", IMAGINE), ("cot", THINK)])
+def test_each_loss_is_cross_entropy_on_its_own_segment(data, term, segment):
+    where, (_, targets) = layout(data, BRANCHES["all"]), pack(data, BRANCHES["all"])
+    logits = torch.randn(*targets.shape, N_WORDS + 32, requires_grad=True)
+    weight = torch.rand(N_WORDS + 32) + 0.1
+    batch = LossInput(logits, targets, where.segment[where.loss_at], weight)
+    loss = LOSSES[term](batch)
+    loss.backward()
+    carries = (batch.segment == segment) & (targets >= 0)
+    assert ((logits.grad.abs().sum(-1) > 0) == carries).all()
+    picked = logits.detach().log_softmax(-1)[carries]
+    w = weight[targets[carries]] if term == "imagination" else torch.ones(len(picked))
+    by_hand = -(w * picked[torch.arange(len(picked)), targets[carries]]).sum() / w.sum()
+    assert torch.allclose(loss, by_hand, atol=1e-5)
+
+
+def test_rare_codes_weigh_more_and_one_on_average():
+    codes = torch.tensor([[0] * 12, [1] * 3 + [2] * 9])
+    weight = rarity(codes, 4, 0.5)
+    assert torch.allclose(weight[codes].mean(), torch.tensor(1.0))
+    assert torch.allclose(weight[1] / weight[0], torch.tensor(2.0))          # (12 / 3) ** 0.5
+    assert torch.equal(rarity(codes, 3, 0.0), torch.ones(3))
+
+
+def test_words_and_codes_do_not_overlap():
+    codes = torch.arange(32)
+    assert torch.equal(token_code(code_token(codes)), codes)
+    assert code_token(0) == N_WORDS == max(ID.values()) + 1
