@@ -2,7 +2,7 @@
 
     python data.py --task pt                      statistics, shortcut scores, preview picture
     python data.py --task pt --split longer       the same out of the domain
-    python data.py --task pt --show-sequence      one example as the model sees it, with its loss mask
+    python data.py --task pt --show-sequence      one example's tokens, with their loss mask
 """
 import time
 from pathlib import Path
@@ -12,10 +12,10 @@ import torch
 
 from ipt_mini import plots
 from ipt_mini.config import TASK_NAMES, Parser, UserError, run_main
-from ipt_mini.sequence import SUPERVISION, Data, layout, pack
+from ipt_mini.sequence import N_WORDS, SUPERVISION, Data, layout, pack, token_code
 from ipt_mini.tasks import TASKS, make, shortcut_scores, splits
-from ipt_mini.tasks.grid import OBJECT, WALL, render
-from ipt_mini.tasks.words import WORDS, text
+from ipt_mini.tasks.grid import DARK, NAMES, OBJECT, WALL, render
+from ipt_mini.tasks.words import COMPASS, WORDS, text
 
 
 def statistics(task, split, examples, seconds):
@@ -24,13 +24,15 @@ def statistics(task, split, examples, seconds):
     share = lambda condition: f"{100 * condition.mean():.1f}%"
     right = module.rule(examples.views, examples.query, examples.imagination) == examples.answer
     yield f"{task} ({module.NAME}), {split}: {n} examples, {n / seconds:.0f} a second"
-    yield (f"scene: {share(examples.scene >= OBJECT)} objects, {share(examples.scene == WALL)} walls; "
-           f"imagination: {share(examples.imagination == 0)} dark, "
+    yield (f"scene: {share(examples.scene >= OBJECT)} objects, "
+           f"{share(examples.scene == WALL)} walls; imagination: "
+           f"{share(examples.imagination == DARK)} dark, "
            f"{share(examples.imagination >= OBJECT)} objects")
     for name, values, labels in (("kind", examples.kind, module.KINDS),
                                  ("answer", examples.answer, WORDS)):
         found, counts = np.unique(values, return_counts=True)
-        yield f"{name}: " + ", ".join(f"{labels[v]} {100 * c / n:.1f}%" for v, c in zip(found, counts))
+        yield f"{name}: " + ", ".join(
+            f"{labels[v]} {100 * c / n:.1f}%" for v, c in zip(found, counts))
     yield f"rule that reads the true imagination: {share(right)} right"
     yield f"best lookup without it (chance {100 * module.CHANCE:.0f}%):"
     for name, score in shortcut_scores(task, examples).items():
@@ -50,9 +52,9 @@ def preview(task, examples, path, count=6):
 
 
 def camera_name(pose):
-    """'row 1 column 3 east' for a given pose (3,), '' for none."""
-    heading, row, col = pose
-    return f"row {row - 1} col {col - 1} {('north', 'east', 'south', 'west')[heading - 1]}" if heading else ""
+    """'row 1 col 3 east' for a given pose (3,), '' for none."""
+    heading, row, col = pose - 1
+    return f"row {row} col {col} {COMPASS[heading]}" if heading >= 0 else ""
 
 
 def show_sequence(task, examples, supervision, path):
@@ -63,23 +65,22 @@ def show_sequence(task, examples, supervision, path):
         examples.cot[:1], examples.answer[:1])))
     branches = SUPERVISION[supervision]
     where, (tokens, targets) = layout(one, branches), pack(one, branches)
-    from ipt_mini.sequence import N_WORDS
-    from ipt_mini.tasks.grid import NAMES
-    names = [WORDS[t] if t < N_WORDS else NAMES[t - N_WORDS] for t in tokens[0].tolist()]
+    names = [WORDS[t] if t < N_WORDS else NAMES[token_code(t)] for t in tokens[0].tolist()]
     loss = torch.zeros(len(names), dtype=torch.bool)
     loss[where.loss_at] = targets[0] >= 0
-    plots.sequence([n.replace("-", "\n") for n in names], where.segment.tolist(), loss.tolist(), path)
+    names = [name.replace("-", "\n") for name in names]
+    plots.sequence(names, where.segment.tolist(), loss.tolist(), path)
 
 
 def main():
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", default="pt", help=", ".join(TASK_NAMES.values()))
-    parser.add_argument("--split", default="train", help="train, val, test or one out of the domain")
+    parser.add_argument("--split", default="train", help="train, val, test or out of the domain")
     parser.add_argument("--n", type=int, default=20000, help="examples (default: 20000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--grid", type=int, default=5, help="cells a side: 5, 7 or 9 (default: 5)")
     parser.add_argument("--out", default="", help="the picture (default: preview-TASK.png)")
-    parser.add_argument("--show-sequence", action="store_true", help="draw a token sequence instead")
+    parser.add_argument("--show-sequence", action="store_true", help="draw tokens instead")
     parser.add_argument("--supervision", default="mixed", help=", ".join(SUPERVISION))
     a = parser.parse_args()
     if a.task not in TASKS:

@@ -5,9 +5,7 @@
 
 Writes eval.json into each run. From a notebook: evaluate(path), load_run(path).
 """
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -36,7 +34,7 @@ def proportion(right):
 
 
 def imagination_quality(task, examples, cells, answer):
-    """How good imagined pictures (B, N, N) of cells are, and whether the answer follows from them."""
+    """How good imagined pictures (B, N, N) of cells are, and whether the answer follows them."""
     true = examples.imagination
     foreground = (cells >= OBJECT) | (true >= OBJECT)
     read = TASKS[task].rule(examples.views, examples.query, cells)
@@ -62,24 +60,22 @@ def evaluate(run, splits_wanted=None, decodes=None, n_examples=None):
     for split in splits_wanted or [s for s in splits(config.task) if s not in ("train", "val")]:
         examples, data = prepare(config, split, run.tokenizer, n_examples or config.n_test)
         data = data.to(device)
-        figures = report[split] = {"shortcuts": {
-            name: round(100 * score, 1) for name, score in shortcut_scores(config.task, examples).items()}}
+        scores = shortcut_scores(config.task, examples)
+        figures = report[split] = {"shortcuts": {k: round(100 * v, 1) for k, v in scores.items()}}
         for name in decodes or SUPPORTED[config.supervision]:
             out = decode(run.model, data, answers, name)
             answer = out.answer.cpu().numpy()
             right = answer == examples.answer
-            figures[name] = proportion(right) | dict(by_kind={
-                kind: proportion(right[examples.kind == k]) for k, kind in enumerate(task.KINDS)
-                if (examples.kind == k).any()})
-            if (config.supervision, name) in UNTRAINED:
-                figures[name]["untrained"] = True
+            groups = {kind: examples.kind == k for k, kind in enumerate(task.KINDS)}
             if config.task == "mvc":
-                figures[name]["by_kind"] |= {f"count {word}": proportion(right[examples.answer == ID[word]])
-                                             for word in task.ANSWERS}
+                groups |= {f"count {word}": examples.answer == ID[word] for word in task.ANSWERS}
+            f = figures[name] = proportion(right)
+            f["by_kind"] = {k: proportion(right[rows]) for k, rows in groups.items() if rows.any()}
+            f["untrained"] = (config.supervision, name) in UNTRAINED
             if name == "imagine":
                 cells = picture_cells(run.tokenizer, out.imagination, config.grid)
-                figures[name]["imagination"] = imagination_quality(config.task, examples, cells, answer)
-                figures[name]["mistakes"] = mistakes(examples, cells, answer)
+                f["imagination"] = imagination_quality(config.task, examples, cells, answer)
+                f["mistakes"] = mistakes(examples, cells, answer)
     return report
 
 
@@ -87,31 +83,34 @@ def mistakes(examples, cells, answer, count=3):
     """A few wrong answers told in words."""
     told = []
     for e in np.flatnonzero(answer != examples.answer)[:count]:
-        wrong = np.argwhere(cells[e] != examples.imagination[e])
-        picture = "the imagined picture is exact" if not len(wrong) else (
-            f"{len(wrong)} imagined cells differ, such as row {wrong[-1][0]} column {wrong[-1][1]}: "
-            f"{NAMES[cells[e][tuple(wrong[-1])]]} for {NAMES[examples.imagination[e][tuple(wrong[-1])]]}")
+        true = examples.imagination[e]
+        wrong = np.argwhere(cells[e] != true)
+        picture = "the imagined picture is exact"
+        if len(wrong):
+            row, col = wrong[-1]
+            picture = (f"{len(wrong)} imagined cells differ, such as row {row} column {col}: "
+                       f"{NAMES[cells[e, row, col]]} for {NAMES[true[row, col]]}")
         told.append(f'"{text(examples.query[e])}" answered {WORDS[answer[e]]}, right is '
                     f"{WORDS[examples.answer[e]]}; {picture}")
     return told
 
 
-# ------------------------------------------------------------------------------------------- pictures
+# --------------------------------------------------------------------------------- pictures
 def samples(run, path, split="test", count=6):
     """views | question | imagination, true | imagination, model | answers."""
     config = run.config
     examples, data = prepare(config, split, run.tokenizer, config.n_test)
     data = data.take(slice(count)).to(next(run.model.parameters()).device)
     answers = torch.tensor([ID[w] for w in TASKS[config.task].ANSWERS], device=data.answer.device)
-    draw = lambda codes: run.tokenizer.decode(codes.view(-1, config.grid, config.grid)).cpu().numpy()
+    draw = lambda codes: run.tokenizer.decode(codes.view(config.grid, -1)).cpu().numpy()
     outs = {name: decode(run.model, data, answers, name) for name in SUPPORTED[config.supervision]}
     rows = []
     for e in range(count):
-        row = [(f"view {v + 1}" if data.views.shape[1] > 1 else "view", draw(data.views[e, v])[0])
+        row = [(f"view {v + 1}" if data.views.shape[1] > 1 else "view", draw(data.views[e, v]))
                for v in range(data.views.shape[1])]
-        row += [plots.wrapped(text(examples.query[e])), ("imagination, true", render(examples.imagination[e]))]
+        row += [plots.wrapped(text(examples.query[e])), ("true", render(examples.imagination[e]))]
         if "imagine" in outs:
-            row.append(("imagination, model", draw(outs["imagine"].imagination[e])[0]))
+            row.append(("imagined", draw(outs["imagine"].imagination[e])))
         row.append("\n".join([f"true: {WORDS[examples.answer[e]]}"] + [
             f"{name}: {WORDS[out.answer[e]]}" for name, out in outs.items()]))
         rows.append(row)
@@ -126,14 +125,15 @@ def tokenizer_report(run, path):
     used, perplexity = usage(codes, run.tokenizer.n_codes)
     atlas = run.tokenizer.decode(torch.arange(run.tokenizer.n_codes)[:, None, None]).numpy()
     pick = range(0, len(pixels), len(pixels) // 8)
-    plots.strips([[("input", pixels[i].numpy()) for i in pick], [("decoded", decoded[i]) for i in pick],
+    plots.strips([[("input", pixels[i].numpy()) for i in pick],
+                  [("decoded", decoded[i]) for i in pick],
                   *([(f"code {k}", atlas[k]) for k in range(i, i + 9) if k < len(atlas)]
                     for i in range(0, len(atlas), 9))], path, scale=0.9)
     return dict(cells_right=round(100 * float((nearest_glyph(decoded) == cells).mean()), 3),
                 codebook_usage=round(used, 3), codebook_perplexity=round(perplexity, 2))
 
 
-# ---------------------------------------------------------------------------------------------- report
+# ----------------------------------------------------------------------------------- report
 def lines(report):
     """The figures of `evaluate` as lines of text."""
     for split, figures in report.items():
@@ -142,8 +142,9 @@ def lines(report):
                 yield f"{split}: best lookup without imagining: " + ", ".join(
                     f"{score} ({key})" for key, score in f.items())
                 continue
-            note = "  (untrained: this model never saw an answer follow the query)" * f.get("untrained", False)
-            yield f"{split} {name:8} {f['accuracy']:5.1f}%  [{f['low']}, {f['high']}]  n {f['n']}{note}"
+            note = "  (untrained: no answer ever followed a query)" * f["untrained"]
+            yield (f"{split} {name:8} {f['accuracy']:5.1f}%  [{f['low']}, {f['high']}]  "
+                   f"n {f['n']}{note}")
             yield "    " + ", ".join(f"{kind} {g['accuracy']}" for kind, g in f["by_kind"].items())
             if "imagination" in f:
                 yield "    imagination: " + ", ".join(
@@ -154,9 +155,9 @@ def lines(report):
 def main():
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, finished")
-    parser.add_argument("--splits", default="", help="comma-separated (default: test and out of domain)")
-    parser.add_argument("--decode", default="", help="one of " + ", ".join(DECODES) + " (default: all)")
-    parser.add_argument("--n", type=int, default=0, help="examples a split (default: the run's own)")
+    parser.add_argument("--splits", default="", help="names, with commas (default: all tests)")
+    parser.add_argument("--decode", default="", help=", ".join(DECODES) + " (default: all)")
+    parser.add_argument("--n", type=int, default=0, help="examples a split")
     parser.add_argument("--device", default="auto")
     a = parser.parse_args()
     device = pick_device(a.device)
@@ -167,8 +168,8 @@ def main():
             if s not in splits(task):
                 raise UserError(f"--splits {s!r}: {task} has {', '.join(splits(task))}")
         if a.decode and a.decode not in SUPPORTED[supervision]:
-            raise UserError(f"--decode {a.decode!r}: {run.path}, trained with {supervision}, supports "
-                            f"{', '.join(SUPPORTED[supervision])}")
+            raise UserError(f"--decode {a.decode!r}: {run.path}, trained with {supervision}, "
+                            f"supports {', '.join(SUPPORTED[supervision])}")
         print(f"{run.path}: {task}, {supervision}")
         report = evaluate(run, wanted, [a.decode] if a.decode else None, a.n)
         print("\n".join(lines(report)))

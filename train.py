@@ -6,7 +6,9 @@
 The same command continues a run that was stopped, and prints one that is finished.
 """
 import json
+import signal
 import time
+from contextlib import contextmanager
 from dataclasses import asdict
 
 import numpy as np
@@ -15,7 +17,7 @@ from tqdm import tqdm
 
 from eval import evaluate, lines, samples, tokenizer_report
 from ipt_mini import plots
-from ipt_mini.config import Config, Parser, add_arguments, check, pick_device, run_main
+from ipt_mini.config import Config, Parser, UserError, add_arguments, check, pick_device, run_main
 from ipt_mini.generate import decode
 from ipt_mini.losses import LOSSES, LossInput, rarity
 from ipt_mini.run import (get_tokenizer, load_run, machine, new_model, open_folder, prepare, save,
@@ -50,6 +52,17 @@ def rows_of(step, config):
     epoch, batch = divmod(step, per_epoch)
     order = np.random.default_rng([config.seed, epoch]).permutation(config.n_train)
     return torch.from_numpy(order[batch * config.batch_size:(batch + 1) * config.batch_size])
+
+
+@contextmanager
+def stop_signals():
+    """A list that Ctrl-C fills, so that a step is finished and saved and not cut in two."""
+    stopped = []
+    before = signal.signal(signal.SIGINT, lambda *_: stopped.append(True))
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @torch.no_grad()
@@ -118,11 +131,11 @@ def train(config, force=False):
         if log:
             write_log(folder / "log.csv", log)
 
-    sums = saved["sums"] if saved else torch.zeros(len(terms), device=device)   # since last validation
+    sums = saved["sums"].to(device) if saved else torch.zeros(len(terms), device=device)
     bar = tqdm(range(first, config.steps), initial=first, total=config.steps, disable=None,
                desc=folder.name, dynamic_ncols=True)
-    last_save, step = time.perf_counter(), first
-    try:
+    last_save = time.perf_counter()
+    with stop_signals() as stopped:
         for step in bar:
             for optimizer, peak in zip(optimizers, (config.muon_lr, config.adam_lr)):
                 optimizer.param_groups[0]["lr"] = peak * rate(step, config)
@@ -136,10 +149,10 @@ def train(config, force=False):
             sum(losses).backward()
             for optimizer in optimizers:
                 optimizer.step()
-            sums += torch.stack(losses).detach()
+            sums += torch.stack(losses).detach()             # since the last validation
             if (step + 1) % config.eval_every == 0 or step + 1 == config.steps:
                 clock("training")
-                since = (step % config.eval_every) + 1
+                since = step % config.eval_every + 1
                 row = dict(step=step + 1, seconds=round(seconds["training"], 1),
                            **{t: round(v / since, 4) for t, v in zip(terms, sums.tolist())},
                            **{k: round(v, 4) for k, v in validate(model, val, config).items()})
@@ -147,12 +160,13 @@ def train(config, force=False):
                 sums.zero_()
                 log.append(row)
                 bar.set_postfix({k: v for k, v in row.items() if k not in ("step", "seconds")})
-            if time.perf_counter() - last_save > SAVE_EVERY:
+            if stopped or time.perf_counter() - last_save > SAVE_EVERY:
+                clock("training")
                 checkpoint(step + 1)
                 last_save = time.perf_counter()
-    except KeyboardInterrupt:
-        checkpoint(step)
-        raise
+            if stopped:
+                raise UserError(f"stopped and saved after step {step + 1} of {config.steps}; the "
+                                "same command goes on from there", 130)
     clock("training")
     checkpoint(config.steps)
 

@@ -1,8 +1,7 @@
 """All settings of a run in one dataclass, from which the command line is made and checked."""
 import argparse
-import json
 import sys
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 
 import torch
 
@@ -41,21 +40,20 @@ class Config:
     n_train: int = setting(20000, "training examples", low=64)
     n_val: int = setting(2000, "validation examples", low=16)
     n_test: int = setting(2000, "test examples, in the domain and out of it", low=16)
-    data_seed: int = setting(0, "of the data and the tokenizer: equal for runs to be compared", low=0)
+    data_seed: int = setting(0, "of data and tokenizer: equal for runs to be compared", low=0)
     tokenizer_steps: int = setting(800, "steps of stage 1", low=200)
     # the model
     n_layer: int = setting(4, "blocks", low=1)
     n_head: int = setting(4, "attention heads; must divide the width", low=1)
     n_embd: int = setting(64, "width", low=4)
     # its training
-    rarity: float = setting(0.5, "weight of an imagined code: its frequency to the power of minus this",
-                            low=0, high=1)
+    rarity: float = setting(0.5, "weight of an imagined code: frequency ** -rarity", low=0, high=1)
     steps: int = setting(2500, "steps of stage 2", low=1)
     batch_size: int = setting(64, "examples a step", low=1)
     muon_lr: float = setting(0.02, "learning rate of the matrices in the blocks (Muon)", low=0)
     adam_lr: float = setting(0.003, "learning rate of everything else (AdamW)", low=0)
     weight_decay: float = setting(0.0, "of both", low=0)
-    cooldown: float = setting(0.4, "last part of the steps, in which the rate falls to 0", low=0, high=1)
+    cooldown: float = setting(0.4, "last part of the steps: the rate falls to 0", low=0, high=1)
     eval_every: int = setting(250, "steps between validations", low=1)
 
 
@@ -66,7 +64,8 @@ NOT_COMPARED = ("name", "out", "device")
 def add_arguments(parser, cls=Config):
     for f in fields(cls):
         choices = f.metadata["choices"]
-        help = f.metadata["help"] + (": " + ", ".join(choices.values()) if choices is TASK_NAMES else "")
+        help = f.metadata["help"]
+        help += ": " + ", ".join(choices.values()) if choices is TASK_NAMES else ""
         parser.add_argument("--" + f.name.replace("_", "-"), type=f.type, default=f.default,
                             metavar=f.name.upper(), help=f"{help} (default: {f.default or 'none'})")
 
@@ -92,7 +91,7 @@ def check(config):
         raise UserError(f"--n-head {config.n_head}: heads must divide the width --n-embd "
                         f"{config.n_embd} into parts of 4, 8, 12 ... dimensions")
     if config.n_train < config.batch_size:
-        raise UserError(f"--batch-size {config.batch_size}: there are only --n-train {config.n_train}")
+        raise UserError(f"--batch-size {config.batch_size}: more than --n-train {config.n_train}")
     if not config.name and not config.out and changed(config):
         flags = ", ".join("--" + name.replace("_", "-") for name in changed(config))
         raise UserError(f"{flags}: not the default, so give the run a name with --name WORD")

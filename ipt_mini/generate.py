@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from ipt_mini.model import KVCache
-from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, THINK, code_token, layout, pack,
+from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, THINK, code_token, layout,
                                token_code)
 from ipt_mini.tasks.words import PAD
 
@@ -87,7 +87,7 @@ def imagine(model, data, answers):
 
 
 def think(model, data, answers):
-    """Write the chain of thought word after word, until <answer> or the longest length, then answer."""
+    """Write a chain of thought, word after word until <answer> or its longest length; answer."""
     stream = start(model, data, (THINK, ANSWER))
     logits = stream.open(THINK)
     words, ended = [], torch.zeros_like(data.answer, dtype=torch.bool)

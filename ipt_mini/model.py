@@ -26,7 +26,7 @@ class ModelConfig:
 
 
 class KVCache:
-    """Keys and values of the tokens seen so far, for one batch: two (layers, B, H, T, D) tensors."""
+    """Keys and values of the tokens seen so far: two (layers, B, H, T, D) tensors."""
 
     def __init__(self, config, batch, length, device=None, dtype=None):
         shape = (config.n_layer, batch, config.n_head, length, config.n_embd // config.n_head)
@@ -41,7 +41,7 @@ class KVCache:
 
 
 def rotate(x, angle):
-    """Rotary positions (RoPE, arXiv 2104.09864): turn pairs of x (..., T, D) by angle (T, D / 2)."""
+    """Rotary positions (RoPE, arXiv 2104.09864): turn pairs of x (..., T, D) by (T, D / 2)."""
     a, b = x.chunk(2, -1)
     cos, sin = angle.cos(), angle.sin()
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
@@ -113,8 +113,8 @@ class Model(nn.Module):
                  + self.next_row(layout.next_row[at]) + self.next_col(layout.next_col[at]))
         x = self.token(tokens) + where
         if start == 0:                             # the views come first, all of one size
-            camera = sum(table(part) for table, part in zip(self.pose, pose.unbind(-1)))  # (B, V, C)
-            camera = camera.repeat_interleave(self.config.grid ** 2, 1)
+            camera = sum(table(part) for table, part in zip(self.pose, pose.unbind(-1)))
+            camera = camera.repeat_interleave(self.config.grid ** 2, 1)            # (B, V * P, C)
             x = torch.cat([x[:, :camera.shape[1]] + camera, x[:, camera.shape[1]:]], 1)
         return x
 
@@ -122,8 +122,9 @@ class Model(nn.Module):
         """(T, D / 2): by row, then by column; an imagined token stands at the cell it predicts."""
         D = self.config.n_embd // self.config.n_head
         speed = 2.0 ** (1 - torch.arange(D // 4, device=layout.row.device))
-        row = torch.where(layout.next_row > 0, layout.next_row, layout.row)[at, None] * speed
-        col = torch.where(layout.next_col > 0, layout.next_col, layout.col)[at, None] * speed
+        imagined = layout.next_row > 0
+        row = torch.where(imagined, layout.next_row, layout.row)[at, None] * speed
+        col = torch.where(imagined, layout.next_col, layout.col)[at, None] * speed
         return torch.cat([row, col], -1)
 
     def hidden(self, x, layout, padding=None, cache=None, start=0):

@@ -1,7 +1,7 @@
 """All pictures: strips of tiles with captions, the loss curve, the token sequence."""
-import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from ipt_mini.sequence import SEGMENTS
 
@@ -77,5 +77,4 @@ def sequence(names, segment, loss, path, columns=13):
 
 
 def _box(x, y, face, edge, height=0.9):
-    from matplotlib.patches import Rectangle
     return Rectangle((x + 0.03, y), 0.9, height, facecolor=face, edgecolor=edge, linewidth=1.2)

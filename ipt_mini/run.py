@@ -3,7 +3,7 @@
     runs/pt-mixed-s0/    config.json, checkpoint.pt, log.csv, metrics.json, curve.png, samples.png
     runs/tokenizer-*.pt  shared by the runs beside it that see the same world
 """
-import csv
+import io
 import json
 import os
 import platform
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ipt_mini.config import NOT_COMPARED, Config, UserError, compared, config_from
+from ipt_mini.config import Config, UserError, compared, config_from
 from ipt_mini.model import Model, ModelConfig
 from ipt_mini.sequence import N_WORDS, Data
 from ipt_mini.tasks import TASKS, make, splits
@@ -41,9 +41,9 @@ def folder_of(config):
     return Path("runs") / f"{config.task}-{config.supervision}{name}-s{config.seed}"
 
 
-# ------------------------------------------------------------------------------------ saving, loading
+# --------------------------------------------------------------------------- saving, loading
 def write_atomically(path, write):
-    """Let `write(file)` fill a temporary file, force it to the disk, and only then give it its name."""
+    """Let `write(file)` fill a temporary file, force it to disk, and only then give it its name."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
@@ -72,14 +72,11 @@ def save(path, **content):
 
 
 def load(path, *keys):
-    """The dict of a checkpoint. Only tensors and plain values are read, nothing in it is executed."""
+    """The dict of a checkpoint. Only tensors and plain values are read, nothing is executed."""
+    file = io.BytesIO(path.read_bytes())          # what the disk refuses stays an OSError
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file") from None
-    except Exception as error:        # torch raises RuntimeError, UnpicklingError, EOFError, KeyError ...
-        if isinstance(error, OSError):
-            raise
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception:             # torch raises RuntimeError, UnpicklingError, EOFError, KeyError
         raise UserError(f"{path}: not a checkpoint of ipt_mini, or cut short", 1) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path}: not a checkpoint of this version (format {FORMAT})", 1)
@@ -94,7 +91,7 @@ def load_run(path, device="cpu"):
     if not path.is_dir():
         raise UserError(f"{path}: there is no such run folder; train one with train.py")
     if not (path / "checkpoint.pt").exists():
-        raise UserError(f"{path}: not a run folder, or nothing was saved there yet (no checkpoint.pt)")
+        raise UserError(f"{path}: no run folder, or nothing saved there yet (no checkpoint.pt)")
     saved = load(path / "checkpoint.pt", "config", "step", "model", "tokenizer")
     config = config_from(saved["config"], path / "checkpoint.pt")
     if saved["step"] < config.steps:
@@ -105,21 +102,22 @@ def load_run(path, device="cpu"):
         tokenizer.load_state_dict(saved["tokenizer"])
         model.load_state_dict(saved["model"])
     except (RuntimeError, TypeError, AttributeError):
-        raise UserError(f"{path / 'checkpoint.pt'}: its weights do not fit its settings", 1) from None
+        raise UserError(f"{path}/checkpoint.pt: its weights do not fit its settings", 1) from None
     return Run(path, config, model.to(device).eval(), tokenizer.to(device).eval())
 
 
 def open_folder(config, force=False):
-    """Make or reopen the run folder: (path, saved checkpoint or None). Refuses another run's folder."""
+    """Make or reopen the run folder: (path, checkpoint or None). Refuses another run's folder."""
     path = folder_of(config)
     path.mkdir(parents=True, exist_ok=True)
     if force:
         for name in ("checkpoint.pt", "config.json", "metrics.json", "log.csv"):
             (path / name).unlink(missing_ok=True)
     if (path / "checkpoint.pt").exists():
-        saved = load(path / "checkpoint.pt", "config", "step", "model", "tokenizer", "optimizers", "log")
+        saved = load(path / "checkpoint.pt", "config", "step", "model", "optimizers", "log", "sums")
         there = compared(config_from(saved["config"], path / "checkpoint.pt"))
-        different = [f"{k} {there[k]} there, {v} here" for k, v in compared(config).items() if there[k] != v]
+        different = [f"{k} {there[k]} there, {v} here"
+                     for k, v in compared(config).items() if there[k] != v]
         if different:
             raise UserError(f"{path} holds a run with other settings ({'; '.join(different)}): "
                             "give this one a --name, or replace that one with --force")
@@ -128,7 +126,7 @@ def open_folder(config, force=False):
     return path, None
 
 
-# ---------------------------------------------------------------------------------- model, tokenizer
+# ------------------------------------------------------------------------- model, tokenizer
 def new_model(config):
     return Model(ModelConfig(vocab_size=N_WORDS + Tokenizer.n_codes, grid=config.grid,
                              n_layer=config.n_layer, n_head=config.n_head, n_embd=config.n_embd))
@@ -149,7 +147,7 @@ def tokenizer_pixels(config, split, n_images):
 
 
 def get_tokenizer(config, folder, progress=None):
-    """The tokenizer of this world, kept beside the run folder: loaded, or trained once and saved."""
+    """The tokenizer of this world, beside the run folder: loaded, or trained once and saved."""
     path = folder.parent / (f"tokenizer-g{config.grid}-s{config.data_seed}"
                             f"-t{config.tokenizer_steps}.pt")
     tokenizer = Tokenizer()
@@ -157,11 +155,11 @@ def get_tokenizer(config, folder, progress=None):
         try:
             tokenizer.load_state_dict(load(path, "tokenizer")["tokenizer"])
         except (RuntimeError, TypeError, AttributeError):
-            raise UserError(f"{path}: not a tokenizer of this version; delete the file", 1) from None
+            raise UserError(f"{path}: no tokenizer of this version; delete the file", 1) from None
     else:
         _, pixels, again = tokenizer_pixels(config, "train", 2000)
-        tokenizer = train_tokenizer(pixels, again, seed=config.data_seed, steps=config.tokenizer_steps,
-                                    progress=progress)
+        tokenizer = train_tokenizer(pixels, again, seed=config.data_seed,
+                                    steps=config.tokenizer_steps, progress=progress)
         save(path, tokenizer=tokenizer.state_dict())
     return tokenizer.eval()
 

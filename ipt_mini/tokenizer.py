@@ -23,7 +23,7 @@ class Quantized(NamedTuple):
 class Codebook(nn.Module):
     """K vectors of D dimensions, moved by exponential averages instead of by gradient."""
 
-    def __init__(self, n_codes, dim, decay=0.95, distinct=0.2):
+    def __init__(self, n_codes, dim, decay=0.95, distinct=0.5):
         super().__init__()
         self.decay, self.distinct = decay, distinct
         self.register_buffer("codebook", torch.zeros(n_codes, dim))        # (K, D)
@@ -55,7 +55,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def update(self, z, codes):
-        """Move each code to the running mean of the vectors assigned to it, then revive the dead."""
+        """Move each code to the running mean of the vectors assigned to it; revive the dead."""
         used = F.one_hot(codes, len(self.codebook)).to(z.dtype)            # (M, K)
         self.cluster_size.lerp_(used.sum(0), 1 - self.decay)
         self.cluster_sum.lerp_(used.T @ z, 1 - self.decay)
@@ -76,7 +76,7 @@ class Codebook(nn.Module):
         for k in dead.nonzero().flatten().tolist():
             worst = distance.argmax()
             if distance[worst] < self.distinct * spread:
-                break                                                      # nothing new to stand for
+                break                                              # nothing new to stand for
             self.codebook[k] = self.cluster_sum[k] = z[worst]
             self.cluster_size[k] = 1
             distance = torch.minimum(distance, (z - z[worst]).norm(dim=1))
@@ -106,16 +106,17 @@ class Tokenizer(nn.Module):
     the same glyph gets the same code wherever it stands.
     """
 
-    n_codes = 40
+    n_codes = 32
 
     def __init__(self, dim=16, width=128):
         super().__init__()
-        self.encoder = nn.Sequential(nn.Conv2d(3, width, PATCH, PATCH), nn.GELU(),
-                                     nn.Conv2d(width, width, 1), nn.GELU(), nn.Conv2d(width, dim, 1),
-                                     UnitLength())
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, width, PATCH, PATCH), nn.GELU(), nn.Conv2d(width, width, 1), nn.GELU(),
+            nn.Conv2d(width, dim, 1), UnitLength())
         self.quantizer = Codebook(self.n_codes, dim)
-        self.decoder = nn.Sequential(nn.Conv2d(dim, width, 1), nn.GELU(), nn.Conv2d(width, width, 1),
-                                     nn.GELU(), nn.ConvTranspose2d(width, 3, PATCH, PATCH))
+        self.decoder = nn.Sequential(
+            nn.Conv2d(dim, width, 1), nn.GELU(), nn.Conv2d(width, width, 1), nn.GELU(),
+            nn.ConvTranspose2d(width, 3, PATCH, PATCH))
 
     def forward(self, images):
         """images (B, 3, H, W) in -1..1 -> (reconstruction (B, 3, H, W), Quantized)."""
@@ -152,7 +153,8 @@ def usage(codes, n_codes):
     return (share > 0).float().mean().item(), entropy.exp().item()
 
 
-def train_tokenizer(pixels, again, *, seed=0, steps=800, batch=32, lr=1e-2, beta=0.25, warmup=300, progress=None):
+def train_tokenizer(pixels, again, *, seed=0, steps=800, batch=32, lr=1e-2, beta=0.25,
+                    warmup=300, progress=None):
     """A Tokenizer trained on pixels (n, H, W, 3) uint8: mean squared error + beta * commitment.
 
     `again` holds the same pictures under another light and noise; they are what the decoder has to

@@ -51,7 +51,7 @@ def make(task, split, n_examples, seed=0, grid=5, chunk=16384):
         found.append(examples)
         total += len(examples.answer)
         if len(found) == 50 and total < 50:
-            raise ValueError(f"grid {grid} leaves no room for fair {task} ({module.NAME}) questions")
+            raise ValueError(f"grid {grid} leaves no room for {task} ({module.NAME}) questions")
     return Examples(*(np.concatenate(f)[:n_examples] for f in zip(*found)))
 
 

@@ -14,7 +14,8 @@ SHAPES = {  # one hex byte a row, one bit a pixel
     "ball": "003c7e7e7e7e3c00", "box": "007e424242427e00",
     "cone": "0018183c3c7e7e00", "star": "1818ff7e3c7e6642",
 }
-COLOURS = {"red": (214, 48, 49), "green": (0, 148, 82), "blue": (35, 99, 235), "pink": (222, 80, 205)}
+COLOURS = {"red": (214, 48, 49), "green": (0, 148, 82), "blue": (35, 99, 235),
+           "pink": (222, 80, 205)}
 NAMES = ["dark", "floor", "wall", "viewer", "x", "route", "one", "two", "mid"]
 DARK, FLOOR, WALL, VIEWER, X, ROUTE, ONE, TWO, MID = range(9)
 OBJECT = len(NAMES)                                    # ids from here on are objects
@@ -64,7 +65,7 @@ def render(cells, rng=None):
 
 
 def nearest_glyph(pixels):
-    """Read pixels (..., 8H, 8W, 3) back as cells (..., H, W): the glyph at least squared distance."""
+    """Read pixels (..., 8H, 8W, 3) as cells (..., H, W): the glyph at least squared distance."""
     *lead, h, w, _ = pixels.shape
     tiles = pixels.reshape(*lead, h // 8, 8, w // 8, 8, 3)
     tiles = np.moveaxis(tiles, -4, -3).reshape(*lead, h // 8, w // 8, 192).astype(np.float32) / 255
@@ -119,7 +120,7 @@ def look(scene, pose, camera=False):
     `source` is the world cell (row * N + col) that each view cell shows, N * N where it is DARK.
     """
     b, n, _ = scene.shape
-    source = _crop(n, camera)[pose]                                                      # (B, P)
+    source = _crop(n, camera)[pose]                                              # (B, P)
     padded = np.concatenate([scene.reshape(b, n * n), np.zeros((b, 1), scene.dtype)], 1)
     view = np.take_along_axis(padded, source, 1)
     opaque = (view == WALL) | (view == DARK)

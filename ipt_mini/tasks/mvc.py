@@ -1,16 +1,17 @@
 """MVC, multiview counting: merge several egocentric views into one map, then count.
 
-Query: "how many red-ball ?". Half of the examples turn at one spot, half use several cameras on
-the rim of the scene; every camera's pose is given. Objects recur across views, so adding up what
-each view shows is wrong. The imagination is the merged top-down map. Answer: "1" to "4".
+Query: "how many ball ?"; all balls of one scene look alike, so that nothing tells one from another.
+Half of the examples turn at one spot, half use several cameras on the rim of the scene; every
+camera's pose is given. Objects recur across views, so adding up what each view shows is wrong.
+The imagination is the merged top-down map. Answer: "1" to "4".
 """
 from functools import lru_cache
 
 import numpy as np
 
-from ipt_mini.tasks.grid import (DARK, N_KINDS, OBJECT, distinct_objects, look, pose_index, scaled,
-                                 scatter, with_walls)
-from ipt_mini.tasks.words import ID, OBJECT_WORD, PAD, ZERO, phrase
+from ipt_mini.tasks.grid import (COLOURS, DARK, OBJECT, SHAPES, look, pose_index, scaled, scatter,
+                                 with_walls)
+from ipt_mini.tasks.words import PAD, SHAPE_WORD, ZERO, phrase
 
 NAME = "multiview counting"
 VIEWS = 3
@@ -34,7 +35,6 @@ def _rim(n):
 
 def propose(rng, b, n, walls, objects, overlap):
     """`b` random questions as a dict of arrays; `ok` marks the fair ones."""
-    rows = np.arange(b)
     cameras = rng.integers(0, 2, b)                      # 0: turning at one spot, 1: on the rim
     rim = _rim(n)
     some = rim[np.argpartition(rng.random((b, len(rim))), VIEWS - 1, axis=1)[:, :VIEWS]]
@@ -45,8 +45,9 @@ def propose(rng, b, n, walls, objects, overlap):
     free = np.ones((b, n * n), bool)
     np.put_along_axis(free, pose % (n * n), False, 1)
     k = scaled(n, objects)
-    kinds = distinct_objects(rng, b, 3)
-    # The kind asked for has 1 to 5 objects, two others share the rest.
+    # Three shapes, each in a colour of its own. The first has 1 to 5 objects, the others the rest.
+    shapes = np.argsort(rng.random((b, len(SHAPES))), 1)[:, :3]
+    kinds = OBJECT + shapes * len(COLOURS) + shapes
     count = rng.integers(1, 6, (b, 1))
     which = np.where(np.arange(k) < count, 0, rng.integers(1, 3, (b, k)))
     things = np.take_along_axis(kinds, which, 1)
@@ -66,22 +67,27 @@ def propose(rng, b, n, walls, objects, overlap):
         f"view {v + 1} sees", per_view[:, v] + ZERO, "new", first.sum(2)[:, v] + ZERO)]
     return dict(
         scene=scene, views=views, pose=1 + poses,
-        query=phrase(b, "how many", kinds[:, 0] + OBJECT_WORD, "?"),
+        query=phrase(b, "how many", shapes[:, 0] + SHAPE_WORD, "?"),
         imagination=imagination.reshape(b, n, n), answer=answer + ZERO, cot=phrase(b, *told),
         kind=cameras,
         ok=ok & (answer >= 1) & (answer <= 4) & (share >= overlap[0]) & (share <= overlap[1]))
 
 
+def has_shape(cells, query):
+    """Which cells (B, ...) show an object of the shape that the query (B, Q) asks for."""
+    shape = (query[:, 2] - SHAPE_WORD).reshape(-1, *[1] * (cells.ndim - 1))
+    return (cells >= OBJECT) & ((cells.astype(int) - OBJECT) // len(COLOURS) == shape)
+
+
 def rule(views, query, imagination):
     """How many cells of the map show the kind asked for, as a word (B,); PAD if none or over 9."""
-    count = (imagination == (query[:, 2] - OBJECT_WORD)[:, None, None]).sum((1, 2))
+    count = has_shape(imagination, query).sum((1, 2))
     return np.where((count > 0) & (count < 10), count + ZERO, PAD)
 
 
 def shortcuts(ex):
     """name -> (key, label, chosen rows): lookups that need no merging. The first is balanced."""
-    kind = (ex.query[:, 2] - OBJECT_WORD)[:, None, None, None]
-    per_view = np.minimum((ex.views == kind).sum((2, 3)), 5)                     # (B, V)
+    per_view = np.minimum(has_shape(ex.views, ex.query).sum((2, 3)), 5)          # (B, V)
     ordered = np.sort(per_view, 1)
     label = ex.answer - ZERO - 1
     base = 6 ** np.arange(VIEWS)

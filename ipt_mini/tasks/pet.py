@@ -58,7 +58,8 @@ def propose(rng, b, n, walls, objects, steps):
     gain = np.hypot(f0, r0) - np.hypot(f1, r1)           # how much closer the move brings it
     ask_side = rng.random(b) < 2 / 3                     # left or right; otherwise the distance
     fair = np.where(ask_side, (r0 != 0) & (r1 != 0), np.abs(gain) >= 0.5)
-    options = np.where(ask_side[:, None], phrase(b, "left or right"), phrase(b, "closer or further"))
+    options = np.where(ask_side[:, None], phrase(b, "left or right"),
+                       phrase(b, "closer or further"))
     name = kind + OBJECT_WORD
     place = lambda f, r: phrase(b, "ahead", f + ZERO, side_word(r), np.abs(r) + ZERO)
     return dict(

@@ -9,8 +9,8 @@ from itertools import product
 
 import numpy as np
 
-from ipt_mini.tasks.grid import (MID, N_KINDS, OBJECT, ONE, ROUTE, TWO, distinct_objects, look, pick,
-                                 pose_index, scaled, scatter, with_walls)
+from ipt_mini.tasks.grid import (MID, N_KINDS, ONE, ROUTE, TWO, distinct_objects, look,
+                                 pick, pose_index, scaled, scatter, with_walls)
 from ipt_mini.tasks.words import ID, LEFT, NORTH, OBJECT_WORD, PAD, RIGHT, ZERO, phrase
 
 NAME = "path tracing"
@@ -28,7 +28,7 @@ CANDIDATES = slice(6, 10)                                # their place in the qu
 
 @lru_cache
 def _routes(lengths):
-    """All routes through M that run straight there, heading north: (R, longest, 2) of (ahead, right).
+    """All routes that run straight through M, heading north: (R, longest, 2) of (ahead, right).
 
     Cells run from 1 to 2 with M in the middle; a shorter route repeats its ends. No cell touches
     another but its neighbours on the route, so the drawn route can be read in one way only.
@@ -67,8 +67,8 @@ def propose(rng, b, n, walls, objects, lengths):
     scene, ok = scatter(rng, free.reshape(b, n, n), with_walls(rng, things, n, *walls))
     drawn = scene.copy().reshape(b, -1)
     np.put_along_axis(drawn, cells, np.uint8(ROUTE), 1)
-    for mark, cell in ((MID, cells[:, cells.shape[1] // 2]), (ONE, cells[:, 0]), (TWO, cells[:, -1])):
-        drawn[rows, cell] = mark
+    for mark, place in ((MID, cells.shape[1] // 2), (ONE, 0), (TWO, -1)):
+        drawn[rows, cells[:, place]] = mark
     reverse, turn = rng.integers(0, 2, (2, b))           # turn: 0 left, 1 right
     facing = (heading + 2 * reverse + np.where(turn == 0, 3, 1)) % 4
     imagination, _ = look(scene, pose_index(facing, *mid.T, n))
@@ -77,7 +77,7 @@ def propose(rng, b, n, walls, objects, lengths):
     # The own row of a view lies on neither side: an answer must be ahead, a distractor unseen.
     ahead, seen, behind = has(imagination[:, :-1]), has(imagination), has(opposite[:, :-1])
     answer = things[rows, pick(rng, ahead)]
-    order = rng.random(things.shape, dtype=np.float32) + ~behind + 9 * seen      # opposite side first
+    order = rng.random(things.shape, dtype=np.float32) + ~behind + 9 * seen  # opposite side first
     distractors = np.take_along_axis(things, np.argpartition(order, 2, axis=1)[:, :3], 1)
     slots = np.argsort(rng.random((b, 4), dtype=np.float32), 1)
     candidates = np.take_along_axis(np.c_[answer, distractors], slots, 1)
@@ -97,7 +97,7 @@ def propose(rng, b, n, walls, objects, lengths):
 
 
 def rule(views, query, imagination):
-    """The one candidate that the imagination shows, as a word (B,); PAD if it shows none or more."""
+    """The one candidate that the imagination shows, as a word (B,); PAD if not exactly one."""
     b = len(query)
     candidates = query[:, CANDIDATES]
     shown = (imagination.reshape(b, 1, -1) == (candidates - OBJECT_WORD)[..., None]).any(2)
@@ -117,7 +117,8 @@ def shortcuts(ex):
     distance = lambda a, b: np.hypot(a // n - b // n, a % n - b % n)
     correct = candidates == ex.answer[:, None]
     nothing = np.zeros(b, int)
-    rank = lambda score: (np.argsort(score, 1, kind="stable") == correct.argmax(1)[:, None]).argmax(1)
+    right = correct.argmax(1)[:, None]
+    rank = lambda score: (np.argsort(score, 1, kind="stable") == right).argmax(1)
     # Candidates at the same distance come in an order that says nothing.
     near = distance(place, mid) + (candidates * 61 + mid * 7 + place * 37) % 97 / 1e4
     return {

@@ -1,7 +1,7 @@
 """The words of all queries, answers and chains of thought: one small vocabulary."""
 import numpy as np
 
-from ipt_mini.tasks.grid import NAMES, OBJECT
+from ipt_mini.tasks.grid import NAMES, OBJECT, SHAPES
 
 PAD, ANSWER, IMAGINE, THINK = range(4)        # <answer>, <imagine> and <think> open their segment
 DIGITS = [str(d) for d in range(10)]
@@ -9,9 +9,10 @@ COMPASS = ["north", "east", "south", "west"]
 WORDS = ["<pad>", "<answer>", "<imagine>", "<think>", *DIGITS, *COMPASS, "left", "right", "closer",
          "further", "how", "many", "at", "x", "turn", "is", "or", "?", "walk", "to", "look", "mid",
          "row", "column", "heading", "gaze", "see", "ahead", "then", "view", "sees", "new",
-         *NAMES[OBJECT:]]
+         *SHAPES, *NAMES[OBJECT:]]
 ID = {word: i for i, word in enumerate(WORDS)}
 ZERO, NORTH, LEFT, RIGHT = ID["0"], ID["north"], ID["left"], ID["right"]
+SHAPE_WORD = ID["ball"]                        # + the index of a shape
 OBJECT_WORD = ID[NAMES[OBJECT]] - OBJECT      # + the cell id of an object = the word that names it
 
 

@@ -1,0 +1,72 @@
+"""Plant one bug at a time in a copy of the code and see whether the tests notice.
+
+    python benchmarks/planted_bugs.py        writes docs/planted_bugs.md
+"""
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BUGS = [  # (what is wrong, file, right, wrong)
+    ("commitment loss pulls nothing: beta on the codebook's term", "ipt_mini/tokenizer.py",
+     "F.mse_loss(flat, z_q.detach())", "F.mse_loss(flat.detach(), z_q)"),
+    ("no straight-through: the gradient stops at the code", "ipt_mini/tokenizer.py",
+     "z_q = flat + (z_q - flat).detach()", "z_q = z_q + 0 * flat"),
+    ("the codebook also moves outside training", "ipt_mini/tokenizer.py",
+     "if self.training and self.ready:", "if self.ready:"),
+    ("dead codes come back as copies of one vector", "ipt_mini/tokenizer.py",
+     "distance = torch.minimum(distance, (z - z[worst]).norm(dim=1))", "pass"),
+    ("causal mask off by one: a token sees the next", "ipt_mini/sequence.py",
+     "dtype=torch.bool).tril()", "dtype=torch.bool).tril(1)"),
+    ("the branches of mixed see each other", "ipt_mini/sequence.py",
+     "(branch[:, None] == branch) & causal", "causal"),
+    ("the answer leaks into the prefix", "ipt_mini/sequence.py",
+     "tokens = [code_token(data.views.flatten(1)), data.query]",
+     "tokens = [code_token(data.views.flatten(1)), torch.cat([data.query[:, :-1], data.answer[:, None]], 1)]"),
+    ("the imagination predicts the cell it is shown", "ipt_mini/sequence.py",
+     "for here, there in zip([none, *cell], [*cell, none])]",
+     "for here, there in zip([none, *cell], [none, *cell])]"),
+    ("a turn to the right mirrors the view", "ipt_mini/tasks/grid.py",
+     "- right * d_row[..., None, None]", "+ right * d_row[..., None, None]"),
+    ("walls do not hide", "ipt_mini/tasks/grid.py",
+     "opaque = (view == WALL) | (view == DARK)", "opaque = view == DARK"),
+    ("the side view faces along the route", "ipt_mini/tasks/pt.py",
+     "facing = (heading + 2 * reverse + np.where(turn == 0, 3, 1)) % 4",
+     "facing = (heading + 2 * reverse) % 4"),
+    ("the cache forgets where it is", "ipt_mini/model.py",
+     "self.k[layer, :, :, start:end], self.v", "self.k[layer, :, :, :end - start], self.v"),
+    ("the loss of the answer falls on the imagination too", "ipt_mini/losses.py",
+     "here = batch.segment == segment", "here = batch.segment >= segment"),
+    ("test scenes occur in training", "ipt_mini/tasks/__init__.py",
+     "rows = rows[split_of(drawn[\"scene\"][rows]) == part]", "pass"),
+    ("counts of the views say the answer", "ipt_mini/tasks/__init__.py",
+     "rows = balance(rng, key, label)", "rows = np.arange(len(key))"),
+]
+
+
+def main():
+    lines = ["| planted bug | file | caught by |", "|---|---|---|"]
+    for what, file, right, wrong in BUGS:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "copy"
+            shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "runs", "__pycache__"))
+            source = (copy / file).read_text()
+            assert source.count(right) == 1, f"{file} holds {source.count(right)} times: {right}"
+            (copy / file).write_text(source.replace(right, wrong))
+            ran = subprocess.run([sys.executable, "-m", "pytest", "-x", "-q", "tests/test_tasks.py",
+                                  "tests/test_tokenizer.py", "tests/test_model.py"],
+                                 cwd=copy, capture_output=True, text=True)
+        failed = [line.split("::")[1].split(" ")[0] for line in ran.stdout.splitlines()
+                  if line.startswith("FAILED")]
+        lines.append(f"| {what} | `{file}` | {f'`{failed[0]}`' if failed else 'NOTHING'} |")
+        print(lines[-1], flush=True)
+    (ROOT / "docs/planted_bugs.md").write_text(
+        "# Planted bugs\n\nMade by `python benchmarks/planted_bugs.py`: one bug at a time, in a copy.\n\n"
+        + "\n".join(lines) + "\n")
+    sys.exit("NOTHING" in "".join(lines))
+
+
+if __name__ == "__main__":
+    main()
