@@ -7,9 +7,10 @@ The same command continues a run that was stopped, and prints one that is finish
 """
 import json
 import signal
+import sys
 import time
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -17,16 +18,16 @@ from tqdm import tqdm
 
 from eval import evaluate, lines, samples, tokenizer_report
 from ipt_mini import plots
-from ipt_mini.config import Config, Parser, UserError, add_arguments, check, pick_device, run_main
+from ipt_mini.config import (Config, Parser, UserError, add_arguments, check, pick_device, run_main,
+                             weights_of)
 from ipt_mini.generate import decode
-from ipt_mini.losses import LOSSES, LossInput, rarity
+from ipt_mini.losses import LOSSES, LossInput, rarity, weight_at
 from ipt_mini.run import (get_tokenizer, load_run, machine, new_model, open_folder, prepare, save,
                           write_json, write_log)
-from ipt_mini.sequence import ANSWER, IMAGINE, N_WORDS, SUPERVISION, THINK, layout, pack
+from ipt_mini.sequence import N_WORDS, SUPERVISION, layout, pack
 from ipt_mini.tasks import TASKS
 from ipt_mini.tasks.words import ID, PAD
 
-TERM = {ANSWER: "answer", IMAGINE: "imagination", THINK: "cot"}    # the loss of each segment
 SAVE_EVERY = 30               # seconds between checkpoints
 
 
@@ -81,6 +82,7 @@ def validate(model, data, config):
 def train(config, force=False):
     """Train the run that `config` describes, or go on with it; return the path of its folder."""
     check(config)
+    config = replace(config, steps=config.steps or TASKS[config.task].STEPS)
     device = pick_device(config.device)
     folder, saved = open_folder(config, force)
     if saved and saved["step"] == config.steps and (folder / "metrics.json").exists():
@@ -94,6 +96,8 @@ def train(config, force=False):
         now = time.perf_counter()
         seconds[stage] = seconds.get(stage, 0) + now - began
         began = now
+
+    print(f"{folder}: tokenizer, data, then {config.steps} steps on {device}", file=sys.stderr)
 
     # ---- stage 1: the tokenizer, shared by all runs of one world
     tokenizer = get_tokenizer(config, folder).to(device)
@@ -110,7 +114,7 @@ def train(config, force=False):
     segment = where.segment[where.loss_at]
     weight = torch.cat([torch.ones(N_WORDS), rarity(
         data.imagination, tokenizer.n_codes, config.rarity)]).to(device)
-    terms = [TERM[s] for s in sorted(set(segment.tolist()), reverse=True)]
+    terms = weights_of(config)                                # {name of a loss: its weights}
     clock("data")
 
     # ---- stage 2: the model
@@ -146,7 +150,8 @@ def train(config, force=False):
             batch = LossInput(logits.float(), targets[rows], segment, weight)
             losses = [LOSSES[term](batch) for term in terms]
             model.zero_grad()
-            sum(losses).backward()
+            sum(weight_at(schedule, step / config.steps) * loss
+                for schedule, loss in zip(terms.values(), losses)).backward()
             for optimizer in optimizers:
                 optimizer.step()
             sums += torch.stack(losses).detach()             # since the last validation

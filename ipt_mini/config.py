@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 
 import torch
 
+from ipt_mini.losses import SEGMENT_OF, loss_weights
 from ipt_mini.sequence import SUPERVISION
 from ipt_mini.tasks import TASKS
 
@@ -22,6 +23,8 @@ def setting(default, help, choices=None, low=None, high=None):
     return field(default=default, metadata=dict(help=help, choices=choices, low=low, high=high))
 
 
+# First imagine, then answer: early on, the wish to answer without a picture hinders the picture.
+DEFAULT_WEIGHTS = {"answer": "0.2@0.3:5@0.5", "imagination": "1", "cot": "1"}
 TASK_NAMES = {name: f"{name} ({task.NAME})" for name, task in TASKS.items()}
 
 
@@ -47,14 +50,17 @@ class Config:
     n_head: int = setting(4, "attention heads; must divide the width", low=1)
     n_embd: int = setting(64, "width", low=4)
     # its training
+    loss: str = setting("", "terms and weights, such as answer=1,imagination=1; if empty, those of "
+                        + ",".join(f"{k}={v}" for k, v in DEFAULT_WEIGHTS.items()) + " that apply")
     rarity: float = setting(0.5, "weight of an imagined code: frequency ** -rarity", low=0, high=1)
-    steps: int = setting(2500, "steps of stage 2", low=1)
+    steps: int = setting(0, "steps of stage 2; 0: as many as the task needs", low=0)
     batch_size: int = setting(64, "examples a step", low=1)
     muon_lr: float = setting(0.02, "learning rate of the matrices in the blocks (Muon)", low=0)
     adam_lr: float = setting(0.003, "learning rate of everything else (AdamW)", low=0)
     weight_decay: float = setting(0.0, "of both", low=0)
     cooldown: float = setting(0.4, "last part of the steps: the rate falls to 0", low=0, high=1)
     eval_every: int = setting(250, "steps between validations", low=1)
+
 
 
 # Where a run lies and what it runs on do not change what it is.
@@ -66,8 +72,20 @@ def add_arguments(parser, cls=Config):
         choices = f.metadata["choices"]
         help = f.metadata["help"]
         help += ": " + ", ".join(choices.values()) if choices is TASK_NAMES else ""
+        default = "none" if f.default == "" else f.default
         parser.add_argument("--" + f.name.replace("_", "-"), type=f.type, default=f.default,
-                            metavar=f.name.upper(), help=f"{help} (default: {f.default or 'none'})")
+                            metavar=f.name.upper(), help=f"{help} (default: {default})")
+
+
+def weights_of(config):
+    """{loss term: weight} of a run; by default every term that its supervision can carry."""
+    branches = SUPERVISION[config.supervision]
+    default = ",".join(f"{term}={weight}" for term, weight in DEFAULT_WEIGHTS.items()
+                       if any(SEGMENT_OF[term] in branch for branch in branches))
+    try:
+        return loss_weights(config.loss or default, branches)
+    except ValueError as error:
+        raise UserError(f"--loss {config.loss}: {error}") from None
 
 
 def check(config):
@@ -90,6 +108,7 @@ def check(config):
     if config.n_embd % (4 * config.n_head):
         raise UserError(f"--n-head {config.n_head}: heads must divide the width --n-embd "
                         f"{config.n_embd} into parts of 4, 8, 12 ... dimensions")
+    weights_of(config)
     if config.n_train < config.batch_size:
         raise UserError(f"--batch-size {config.batch_size}: more than --n-train {config.n_train}")
     if not config.name and not config.out and changed(config):

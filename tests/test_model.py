@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ipt_mini import generate
-from ipt_mini.losses import LOSSES, LossInput, rarity
+from ipt_mini.losses import LOSSES, LossInput, loss_weights, rarity, weight_at
 from ipt_mini.model import Model, ModelConfig
 from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, QUERY, SUPERVISION, THINK, VIEW, Data,
                                code_token, layout, pack, token_code)
@@ -147,6 +147,15 @@ def test_rare_codes_weigh_more_and_one_on_average():
     assert torch.allclose(weight[codes].mean(), torch.tensor(1.0))
     assert torch.allclose(weight[1] / weight[0], torch.tensor(2.0))          # (12 / 3) ** 0.5
     assert torch.equal(rarity(codes, 3, 0.0), torch.ones(3))
+
+
+def test_weights_and_their_schedule():
+    weights = loss_weights("answer=0.2@0.3:4@0.5,imagination=2", SUPERVISION["mixed"])
+    assert [weight_at(weights["answer"], x) for x in (0, .3, .4, .5, 1)] == pytest.approx([.2, .2, 2.1, 4, 4])
+    assert weight_at(weights["imagination"], 0.7) == 2
+    for wrong in ("answr=1", "answer=x", "answer=-1", "answer", "cot=1"):
+        with pytest.raises(ValueError):
+            loss_weights(wrong, SUPERVISION["mixed"])
 
 
 def test_words_and_codes_do_not_overlap():

@@ -18,6 +18,7 @@ VIEWS = 3
 ANSWERS = ("1", "2", "3", "4")
 KINDS = ("rotation", "cameras")
 CHANCE = 0.25
+STEPS = 2200                    # of the model's training, by default
 WORLD = {  # walls and objects per 25 cells; cells seen, views added up, per cell of the map
     "train": dict(walls=(1, 3), objects=8, overlap=(1.0, 9.0)),
     "dense": dict(walls=(3, 5), objects=11, overlap=(1.0, 9.0)),

@@ -14,6 +14,7 @@ VIEWS = 1
 ANSWERS = ("left", "right", "closer", "further")
 KINDS = ("closer", "further", "left>left", "left>right", "right>left", "right>right")
 CHANCE = 0.5
+STEPS = 2000                    # of the model's training, by default
 WORLD = {  # walls and objects per 25 cells; steps from the viewer to X, in parts of the grid's side
     "train": dict(walls=(2, 4), objects=6, steps=(0.2, 0.8)),
     "dense": dict(walls=(4, 6), objects=9, steps=(0.2, 0.8)),

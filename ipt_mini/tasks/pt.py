@@ -18,6 +18,7 @@ VIEWS = 1
 ANSWERS = tuple(w for w in ID if "-" in w)
 KINDS = ("forward", "reverse")
 CHANCE = 0.25
+STEPS = 4000                    # of the model's training, by default
 WORLD = {  # walls and objects per 25 cells; route lengths in cells, ends included
     "train": dict(walls=(2, 4), objects=6, lengths=(3, 5)),
     "dense": dict(walls=(4, 6), objects=8, lengths=(3, 5)),

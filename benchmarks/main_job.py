@@ -1,0 +1,61 @@
+"""The main job of every task over several seeds: minutes and figures of the test, in one table.
+
+    python benchmarks/main_job.py [--seeds 3]     trains what is missing, one run after the other,
+                                                  and writes benchmarks/main_job.json and .md
+"""
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}                 # Student's t, two-sided, by number of seeds
+ROWS = {
+    "minutes, all stages": lambda m: m["minutes"]["all"],
+    "imagine accuracy": lambda m: m["test"]["imagine"]["accuracy"],
+    "exact imagined images": lambda m: m["test"]["imagine"]["imagination"]["exact_images"],
+    "foreground cells": lambda m: m["test"]["imagine"]["imagination"]["foreground_cells"],
+    "oracle accuracy": lambda m: m["test"]["oracle"]["accuracy"],
+    "direct accuracy": lambda m: m["test"]["direct"]["accuracy"],
+    "best shortcut lookup": lambda m: max(m["test"]["shortcuts"].values()),
+    "answer agrees with picture": lambda m: m["test"]["imagine"]["imagination"]["answer_agrees_with_picture"],
+}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tasks", default="pet,pt,mvc")
+    a = parser.parse_args()
+    runs = {}
+    for seed in range(a.seeds):
+        for task in a.tasks.split(","):
+            subprocess.run([sys.executable, "train.py", "--task", task, "--seed", str(seed)], cwd=ROOT,
+                           check=True, stdout=subprocess.DEVNULL)
+            path = ROOT / f"runs/{task}-mixed-s{seed}/metrics.json"
+            runs.setdefault(task, []).append(json.loads(path.read_text()))
+    machine = runs[a.tasks.split(",")[0]][0]["machine"]
+    n = runs[a.tasks.split(",")[0]][0]["test"]["imagine"]["n"]
+    lines = [f"`python benchmarks/main_job.py --seeds {a.seeds}`: n = {n} test questions, seeds 0 to "
+             f"{a.seeds - 1}, mean and 95% t interval over seeds; {machine['cpu']}, {machine['threads']} "
+             f"threads, Python {machine['python']}, torch {machine['torch']}, {machine['date']}.", "",
+             "| | " + " | ".join(task.upper() for task in runs) + " |", "|---|" + "---|" * len(runs)]
+    table = {}
+    for name, figure in ROWS.items():
+        cells = []
+        for task, metrics in runs.items():
+            values = [figure(m) for m in metrics]
+            mean = statistics.mean(values)
+            half = T95[a.seeds] * statistics.stdev(values) / a.seeds ** 0.5 if a.seeds > 1 else None
+            table.setdefault(task, {})[name] = dict(mean=round(mean, 2), half=half and round(half, 2), seeds=values)
+            cells.append(f"{mean:.1f}" + (f" ± {half:.1f}" if half is not None else ""))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    (ROOT / "benchmarks/main_job.json").write_text(json.dumps(dict(machine=machine, n=n, **table), indent=1) + "\n")
+    (ROOT / "benchmarks/main_job.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

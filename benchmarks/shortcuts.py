@@ -1,0 +1,36 @@
+"""Shortcut scores and generation speed of 20,000 training examples of each task, on one core.
+
+    python benchmarks/shortcuts.py        writes benchmarks/shortcuts.md
+"""
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from ipt_mini.run import machine
+from ipt_mini.tasks import TASKS, make, shortcut_scores
+
+
+def main():
+    where = machine()
+    lines = [f"`python benchmarks/shortcuts.py`: 20,000 training examples, seed 0; {where['cpu']}, one core, numpy "
+             f"{where['numpy']}, {where['date']}.", "", "| task | | % |", "|---|---|---|"]
+    for name, task in TASKS.items():
+        began = time.perf_counter()
+        examples = make(name, "train", 20000)
+        rate = len(examples.answer) / (time.perf_counter() - began)
+        right = (task.rule(examples.views, examples.query, examples.imagination) == examples.answer).mean()
+        rows = {"rule that reads the true imagination": right, "chance": task.CHANCE}
+        for what, share in {**rows, **shortcut_scores(name, examples)}.items():
+            lines.append(f"| {name} | {what} | {100 * share:.1f} |")
+        lines.append(f"| {name} | *examples a second* | {rate:.0f} |")
+    (ROOT / "benchmarks/shortcuts.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

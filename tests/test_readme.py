@@ -1,0 +1,33 @@
+"""The README tells the truth: its file tree, its commands and its figures."""
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_file_tree_is_complete_and_true():
+    told = set(re.findall(r"^([\w/]+\.py) {2,}\S", README, re.M))
+    there = {str(p.relative_to(ROOT)) for p in [*ROOT.glob("*.py"), *(ROOT / "ipt_mini").rglob("*.py")]}
+    assert told == there - {"ipt_mini/__init__.py"}
+
+
+def test_flags_and_pictures_exist():
+    commands = re.findall(r"python ((?:train|eval|data)\.py)([^\n`]*)", README)
+    assert len(commands) > 5
+    for name in {name for name, _ in commands}:
+        help = subprocess.run([sys.executable, ROOT / name, "--help"], capture_output=True, text=True).stdout
+        for _, arguments in (c for c in commands if c[0] == name):
+            for flag in re.findall(r"--[\w-]+", arguments):
+                assert flag in help, (name, flag)
+    for path in re.findall(r"\]\(((?:docs|benchmarks)/[^)]+)\)|`(docs/[^`]+)`", README):
+        assert (ROOT / (path[0] or path[1])).exists(), path
+
+
+def test_figures_are_those_of_the_benchmark():
+    told = re.search(r"<!-- main_job -->\n(.*?)<!-- /main_job -->", README, re.S).group(1)
+    assert told == (ROOT / "benchmarks/main_job.md").read_text()
+    told = re.search(r"<!-- shortcuts -->\n(.*?)<!-- /shortcuts -->", README, re.S).group(1)
+    assert told == (ROOT / "benchmarks/shortcuts.md").read_text()
