@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from eval import evaluate, lines, samples, tokenizer_report
 from ipt_mini import plots
-from ipt_mini.config import (Config, Parser, UserError, add_arguments, check, pick_device, run_main,
-                             weights_of)
+from ipt_mini.config import (Config, Parser, UserError, add_arguments, check, check_named,
+                             pick_device, run_main, weights_of)
 from ipt_mini.generate import decode
 from ipt_mini.losses import LOSSES, LossInput, rarity, weight_at
 from ipt_mini.run import (get_tokenizer, load_run, machine, new_model, open_folder, prepare, save,
@@ -81,7 +81,7 @@ def validate(model, data, config):
 
 def train(config, force=False):
     """Train the run that `config` describes, or go on with it; return the path of its folder."""
-    check(config)
+    check_named(check(config))
     config = replace(config, steps=config.steps or TASKS[config.task].STEPS)
     device = pick_device(config.device)
     folder, saved = open_folder(config, force)

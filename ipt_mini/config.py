@@ -62,7 +62,6 @@ class Config:
     eval_every: int = setting(250, "steps between validations", low=1)
 
 
-
 # Where a run lies and what it runs on do not change what it is.
 NOT_COMPARED = ("name", "out", "device")
 
@@ -111,18 +110,18 @@ def check(config):
     weights_of(config)
     if config.n_train < config.batch_size:
         raise UserError(f"--batch-size {config.batch_size}: more than --n-train {config.n_train}")
-    if not config.name and not config.out and changed(config):
-        flags = ", ".join("--" + name.replace("_", "-") for name in changed(config))
-        raise UserError(f"{flags}: not the default, so give the run a name with --name WORD")
     if config.name and not config.name.replace("-", "").replace("_", "").isalnum():
         raise UserError(f"--name {config.name!r}: use letters, digits, - and _")
     return config
 
 
-def changed(config):
-    """Names of the settings that differ from the default and are not told by the folder's name."""
-    return [f.name for f in fields(config) if getattr(config, f.name) != f.default
-            and f.name not in (*NOT_COMPARED, "task", "supervision", "seed")]
+def check_named(config):
+    """Raise UserError if the folder's name would not tell that settings are not the default."""
+    changed = [f.name for f in fields(config) if getattr(config, f.name) != f.default
+               and f.name not in (*NOT_COMPARED, "task", "supervision", "seed")]
+    if changed and not config.name and not config.out:
+        flags = ", ".join("--" + name.replace("_", "-") for name in changed)
+        raise UserError(f"{flags}: not the default, so give the run a name with --name WORD")
 
 
 def compared(config):

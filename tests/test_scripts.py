@@ -141,3 +141,13 @@ def test_scripts_and_package_import_only_what_is_promised():
             assert top in allowed or top in sys.stdlib_module_names, (path, name)
             assert not (top == "eval" and "ipt_mini" in path.parts), path
         assert all(len(line) <= 100 for line in path.read_text().splitlines()), path
+
+
+def test_default_run_can_be_loaded_and_continued(run, here):
+    """Its settings are saved with the steps that the task asks for, and it has no name."""
+    saved = torch.load(run / "checkpoint.pt", weights_only=True)
+    config = {**saved["config"], "name": "", "out": "", "steps": 6}
+    folder = here / "runs/renamed"
+    folder.mkdir(exist_ok=True)
+    torch.save({**saved, "config": config}, folder / "checkpoint.pt")
+    assert "oracle" in script("eval.py", folder, "--splits", "test", cwd=here).stdout
