@@ -12,7 +12,7 @@ import torch
 
 from ipt_mini import plots
 from ipt_mini.config import Parser, UserError, pick_device, run_main
-from ipt_mini.generate import DECODES, decode
+from ipt_mini.generate import DECODES, answer_words, decode
 from ipt_mini.run import Run, load_run, machine, prepare, tokenizer_pixels, write_json
 from ipt_mini.tasks import TASKS, shortcut_scores, splits
 from ipt_mini.tasks.grid import NAMES, OBJECT, nearest_glyph, render
@@ -55,7 +55,7 @@ def evaluate(run, splits_wanted=None, decodes=None, n_examples=None):
     run = run if isinstance(run, Run) else load_run(run)
     config, task = run.config, TASKS[run.config.task]
     device = next(run.model.parameters()).device
-    answers = torch.tensor([ID[w] for w in task.ANSWERS], device=device)
+    answers = answer_words(config.task, device)
     report = {}
     for split in splits_wanted or [s for s in splits(config.task) if s not in ("train", "val")]:
         examples, data = prepare(config, split, run.tokenizer, n_examples or config.n_test)
@@ -101,7 +101,7 @@ def samples(run, path, split="test", count=6):
     config = run.config
     examples, data = prepare(config, split, run.tokenizer, config.n_test)
     data = data.take(slice(count)).to(next(run.model.parameters()).device)
-    answers = torch.tensor([ID[w] for w in TASKS[config.task].ANSWERS], device=data.answer.device)
+    answers = answer_words(config.task, data.answer.device)
     draw = lambda codes: run.tokenizer.decode(codes.view(config.grid, -1)).cpu().numpy()
     outs = {name: decode(run.model, data, answers, name) for name in SUPPORTED[config.supervision]}
     rows = []

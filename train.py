@@ -20,13 +20,13 @@ from eval import evaluate, lines, samples, tokenizer_report
 from ipt_mini import plots
 from ipt_mini.config import (Config, Parser, UserError, add_arguments, check, check_named,
                              pick_device, run_main, weights_of)
-from ipt_mini.generate import decode
+from ipt_mini.generate import answer_words, decode
 from ipt_mini.losses import LOSSES, LossInput, rarity, weight_at
 from ipt_mini.run import (get_tokenizer, load_run, machine, new_model, open_folder, prepare, save,
                           write_json, write_log)
 from ipt_mini.sequence import N_WORDS, SUPERVISION, layout, pack
 from ipt_mini.tasks import TASKS
-from ipt_mini.tasks.words import ID, PAD
+from ipt_mini.tasks.words import PAD
 
 SAVE_EVERY = 30               # seconds between checkpoints
 
@@ -69,7 +69,7 @@ def stop_signals():
 @torch.no_grad()
 def validate(model, data, config):
     """Accuracy on validation data for what this supervision trains: name -> share."""
-    answers = torch.tensor([ID[w] for w in TASKS[config.task].ANSWERS], device=data.answer.device)
+    answers = answer_words(config.task, data.answer.device)
     result = {}
     for name in {"label": ["direct"], "text_cot": ["think"]}.get(config.supervision, ["imagine"]):
         out = decode(model, data, answers, name)

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from report import publish
+
 ROOT = Path(__file__).resolve().parents[1]
 T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}                 # Student's t, two-sided, by number of seeds
 ROWS = {
@@ -20,7 +22,8 @@ ROWS = {
     "oracle accuracy": lambda m: m["test"]["oracle"]["accuracy"],
     "direct accuracy": lambda m: m["test"]["direct"]["accuracy"],
     "best shortcut lookup": lambda m: max(m["test"]["shortcuts"].values()),
-    "answer agrees with picture": lambda m: m["test"]["imagine"]["imagination"]["answer_agrees_with_picture"],
+    "rule reads the imagined picture right": lambda m: m["test"]["imagine"]["imagination"]["rule_reads_right"],
+    "answer agrees with the picture": lambda m: m["test"]["imagine"]["imagination"]["answer_agrees_with_picture"],
 }
 
 
@@ -38,9 +41,10 @@ def main():
             runs.setdefault(task, []).append(json.loads(path.read_text()))
     machine = runs[a.tasks.split(",")[0]][0]["machine"]
     n = runs[a.tasks.split(",")[0]][0]["test"]["imagine"]["n"]
-    lines = [f"`python benchmarks/main_job.py --seeds {a.seeds}`: n = {n} test questions, seeds 0 to "
-             f"{a.seeds - 1}, mean and 95% t interval over seeds; {machine['cpu']}, {machine['threads']} "
-             f"threads, Python {machine['python']}, torch {machine['torch']}, {machine['date']}.", "",
+    seeds = "seed 0" if a.seeds == 1 else f"seeds 0 to {a.seeds - 1}, mean and 95% t interval over seeds"
+    lines = [f"`python benchmarks/main_job.py --seeds {a.seeds}`: n = {n} test questions, {seeds}; "
+             f"{machine['cpu']}, {machine['threads']} threads, Python {machine['python']}, torch "
+             f"{machine['torch']}, {machine['date']}. Accuracy in %.", "",
              "| | " + " | ".join(task.upper() for task in runs) + " |", "|---|" + "---|" * len(runs)]
     table = {}
     for name, figure in ROWS.items():
@@ -53,8 +57,7 @@ def main():
             cells.append(f"{mean:.1f}" + (f" ± {half:.1f}" if half is not None else ""))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     (ROOT / "benchmarks/main_job.json").write_text(json.dumps(dict(machine=machine, n=n, **table), indent=1) + "\n")
-    (ROOT / "benchmarks/main_job.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    publish("main_job", lines)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ BUGS = [  # (what is wrong, file, right, wrong)
      "facing = (heading + 2 * reverse + np.where(turn == 0, 3, 1)) % 4",
      "facing = (heading + 2 * reverse) % 4"),
     ("the cache forgets where it is", "ipt_mini/model.py",
-     "self.k[layer, :, :, start:end], self.v", "self.k[layer, :, :, :end - start], self.v"),
+     "self.k[layer, :, :, start:end], self.v[layer", "self.k[layer, :, :, :end - start], self.v[layer"),
     ("the loss of the answer falls on the imagination too", "ipt_mini/losses.py",
      "here = batch.segment == segment", "here = batch.segment >= segment"),
     ("test scenes occur in training", "ipt_mini/tasks/__init__.py",
@@ -55,8 +55,8 @@ def main():
             source = (copy / file).read_text()
             assert source.count(right) == 1, f"{file} holds {source.count(right)} times: {right}"
             (copy / file).write_text(source.replace(right, wrong))
-            ran = subprocess.run([sys.executable, "-m", "pytest", "-x", "-q", "tests/test_tasks.py",
-                                  "tests/test_tokenizer.py", "tests/test_model.py"],
+            ran = subprocess.run([sys.executable, "-m", "pytest", "-x", "-q", "tests/test_model.py",
+                                  "tests/test_tokenizer.py", "tests/test_tasks.py"],
                                  cwd=copy, capture_output=True, text=True)
         failed = [line.split("::")[1].split(" ")[0] for line in ran.stdout.splitlines()
                   if line.startswith("FAILED")]

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from ipt_mini.run import machine
 from ipt_mini.tasks import TASKS, make, shortcut_scores
+from report import publish
 
 
 def main():
@@ -28,8 +29,7 @@ def main():
         for what, share in {**rows, **shortcut_scores(name, examples)}.items():
             lines.append(f"| {name} | {what} | {100 * share:.1f} |")
         lines.append(f"| {name} | *examples a second* | {rate:.0f} |")
-    (ROOT / "benchmarks/shortcuts.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    publish("shortcuts", lines)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import torch
 from ipt_mini.model import KVCache
 from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, THINK, code_token, layout,
                                token_code)
-from ipt_mini.tasks.words import PAD
+from ipt_mini.tasks import TASKS
+from ipt_mini.tasks.words import ID, PAD
 
 
 class Decoded(NamedTuple):
@@ -100,6 +101,11 @@ def think(model, data, answers):
 
 
 DECODES = {"direct": direct, "imagine": imagine, "oracle": oracle, "think": think}
+
+
+def answer_words(task, device=None):
+    """Ids (A,) of the words that may answer a task."""
+    return torch.tensor([ID[word] for word in TASKS[task].ANSWERS], device=device)
 
 
 @torch.no_grad()

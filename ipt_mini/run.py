@@ -114,7 +114,8 @@ def open_folder(config, force=False):
         for name in ("checkpoint.pt", "config.json", "metrics.json", "log.csv"):
             (path / name).unlink(missing_ok=True)
     if (path / "checkpoint.pt").exists():
-        saved = load(path / "checkpoint.pt", "config", "step", "model", "optimizers", "log", "sums")
+        saved = load(path / "checkpoint.pt", "config", "step", "model", "log", "sums",
+                     "optimizers", "seconds")
         there = compared(config_from(saved["config"], path / "checkpoint.pt"))
         different = [f"{k} {there[k]} there, {v} here"
                      for k, v in compared(config).items() if there[k] != v]
