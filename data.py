@@ -5,17 +5,30 @@
     python data.py --task pt --show-sequence      one example's tokens, with their loss mask
 """
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ipt_mini import plots
-from ipt_mini.config import TASK_NAMES, Parser, UserError, run_main
+from ipt_mini.config import (TASK_NAMES, Parser, UserError, add_arguments, check_fields, run_main,
+                             setting)
 from ipt_mini.sequence import N_WORDS, SUPERVISION, Data, layout, pack, token_code
 from ipt_mini.tasks import TASKS, make, shortcut_scores, splits
 from ipt_mini.tasks.grid import DARK, NAMES, OBJECT, WALL, render
 from ipt_mini.tasks.words import COMPASS, WORDS, text
+
+
+@dataclass
+class Options:
+    task: str = setting("pt", "whose examples", TASK_NAMES)
+    split: str = setting("train", "train, val, test or one out of the domain")
+    n: int = setting(20000, "examples", low=1)
+    seed: int = setting(0, "of the data", low=0)
+    grid: int = setting(5, "cells a side; odd", low=5, high=9)
+    out: str = setting("", "the picture; preview-TASK.png if empty")
+    supervision: str = setting("mixed", "for --show-sequence", SUPERVISION)
 
 
 def statistics(task, split, examples, seconds):
@@ -74,29 +87,17 @@ def show_sequence(task, examples, supervision, path):
 
 def main():
     parser = Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("--task", default="pt", help=", ".join(TASK_NAMES.values()))
-    parser.add_argument("--split", default="train", help="train, val, test or out of the domain")
-    parser.add_argument("--n", type=int, default=20000, help="examples (default: 20000)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--grid", type=int, default=5, help="cells a side: 5, 7 or 9 (default: 5)")
-    parser.add_argument("--out", default="", help="the picture (default: preview-TASK.png)")
+    add_arguments(parser, Options)
     parser.add_argument("--show-sequence", action="store_true", help="draw tokens instead")
-    parser.add_argument("--supervision", default="mixed", help=", ".join(SUPERVISION))
-    a = parser.parse_args()
-    if a.task not in TASKS:
-        raise UserError(f"--task {a.task!r}: there is {', '.join(TASK_NAMES.values())}")
+    values = vars(parser.parse_args())
+    draw_tokens, a = values.pop("show_sequence"), Options(**values)
+    check_fields(a)
     if a.split not in splits(a.task):
         raise UserError(f"--split {a.split!r}: {a.task} has {', '.join(splits(a.task))}")
-    if a.supervision not in SUPERVISION:
-        raise UserError(f"--supervision {a.supervision!r}: there is {', '.join(SUPERVISION)}")
-    if a.grid not in (5, 7, 9):
-        raise UserError(f"--grid {a.grid}: there is 5, 7 or 9")
-    if a.n < 1 or a.seed < 0:
-        raise UserError("--n takes a number from 1, --seed one from 0")
     began = time.perf_counter()
     examples = make(a.task, a.split, a.n, a.seed, a.grid)
-    path = Path(a.out or ("sequence" if a.show_sequence else "preview") + f"-{a.task}.png")
-    if a.show_sequence:
+    path = Path(a.out or ("sequence" if draw_tokens else "preview") + f"-{a.task}.png")
+    if draw_tokens:
         show_sequence(a.task, examples, a.supervision, path)
     else:
         for line in statistics(a.task, a.split, examples, time.perf_counter() - began):

@@ -1,53 +1,31 @@
 """Test runs: accuracy by way of answering, quality of the imagination, and mistakes in words.
 
-    python eval.py runs/pt-mixed-s0               test split and those out of the domain
-    python eval.py runs/pt-* --splits test
+    python eval.py runs/pt-mixed-s0               test split and those out of the domain: eval.json
+    python eval.py runs/pt-mixed-s0 --replace     is the imagination used? replace.json, replace.png
+    python eval.py runs/pt-mixed-s* runs/pt-label-s*         compare groups of runs, seed by seed
 
-Writes eval.json into each run. From a notebook: evaluate(path), load_run(path).
+From a notebook: evaluate(path), load_run(path).
 """
-import math
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from ipt_mini import plots
+from ipt_mini.compare import markdown, read_runs
 from ipt_mini.config import Parser, UserError, pick_device, run_main
 from ipt_mini.generate import DECODES, answer_words, decode
+from ipt_mini.measure import imagination_quality, picture_cells, proportion
+from ipt_mini.replace import replacement_test
 from ipt_mini.run import Run, load_run, machine, prepare, tokenizer_pixels, write_json
 from ipt_mini.tasks import TASKS, shortcut_scores, splits
-from ipt_mini.tasks.grid import NAMES, OBJECT, nearest_glyph, render
+from ipt_mini.tasks.grid import NAMES, nearest_glyph, render
 from ipt_mini.tasks.words import ID, WORDS, text
 from ipt_mini.tokenizer import usage
 
 SUPPORTED = {"label": ("direct",), "text_cot": ("think",), "ipt": ("imagine", "oracle", "direct"),
              "mixed": ("direct", "imagine", "oracle")}
 UNTRAINED = {("ipt", "direct")}   # allowed, but such a model never saw an answer follow the query
-
-
-def proportion(right):
-    """Accuracy in percent with its 95% Wilson interval, from a bool array (n,)."""
-    n, z = len(right), 1.96
-    p = float(np.mean(right)) if n else float("nan")
-    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low, high = ((middle + s * half) / (1 + z * z / n) for s in (-1, 1))
-    return dict(accuracy=round(100 * p, 1), low=round(100 * low, 1), high=round(100 * high, 1), n=n)
-
-
-def imagination_quality(task, examples, cells, answer):
-    """How good imagined pictures (B, N, N) of cells are, and whether the answer follows them."""
-    true = examples.imagination
-    foreground = (cells >= OBJECT) | (true >= OBJECT)
-    read = TASKS[task].rule(examples.views, examples.query, cells)
-    percent = lambda share: round(100 * float(share.mean()), 1)
-    return dict(cells=percent(cells == true), foreground_cells=percent((cells == true)[foreground]),
-                exact_images=percent((cells == true).all((1, 2))),
-                rule_reads_right=percent(read == examples.answer),
-                answer_agrees_with_picture=percent(read == answer))
-
-
-def picture_cells(tokenizer, codes, grid):
-    """Codes (B, P) -> cells (B, N, N): decoded to pixels, each cell read as its nearest glyph."""
-    return nearest_glyph(tokenizer.decode(codes.view(-1, grid, grid)).cpu().numpy())
 
 
 def evaluate(run, splits_wanted=None, decodes=None, n_examples=None):
@@ -152,28 +130,66 @@ def lines(report):
                 yield from (f"    mistake: {m}" for m in f["mistakes"])
 
 
+def evaluate_one(path, a, device):
+    """Full evaluation or replacement test of one run: printed, and written into its folder."""
+    run = load_run(path, device)
+    task, supervision = run.config.task, run.config.supervision
+    wanted = [s for s in a.splits.split(",") if s]
+    for s in wanted:
+        if s not in splits(task):
+            raise UserError(f"--splits {s!r}: {task} has {', '.join(splits(task))}")
+    if a.decode and a.decode not in SUPPORTED[supervision]:
+        raise UserError(f"--decode {a.decode!r}: {run.path}, trained with {supervision}, "
+                        f"supports {', '.join(SUPPORTED[supervision])}")
+    print(f"{run.path}: {task}, {supervision}")
+    if not a.replace:
+        report = evaluate(run, wanted, [a.decode] if a.decode else None, a.n)
+        print("\n".join(lines(report)))
+        return write_json(run.path / "eval.json", dict(machine=machine(), **report))
+    if "imagine" not in SUPPORTED[supervision]:
+        raise UserError(f"--replace: {run.path}, trained with {supervision}, imagines nothing")
+    rows = replacement_test(run, (wanted or ["test"])[0], a.n)
+    for r in rows:
+        print(f"{r['picture']:28}  right {r['accuracy']}% [{r['low']}, {r['high']}] n {r['n']}  "
+              f"follows the picture {r['follows']}% n {r['n_readable']}")
+    write_json(run.path / "replace.json", dict(machine=machine(), rows=rows))
+    plots.bars({r["picture"]: {"answer is right": r["accuracy"],
+                               "answer follows the picture": r["follows"] or 0} for r in rows},
+               run.path / "replace.png")
+
+
+def compare_all(paths):
+    """Table and plot of several runs, from the figures that they wrote when they ended."""
+    groups = read_runs(paths)
+    table = list(markdown(groups))
+    print("\n".join(table))
+    panels = {"step": {}, "seconds": {}}
+    for group in groups:
+        run = next(iter(group.values()))
+        name = next(k for k in run["log"][0] if k.startswith("val_"))
+        for x in panels:
+            seeds = [[row[k] for row in r["log"]] for r in group.values() for k in (x, name)]
+            panels[x][run["path"].name] = [np.mean(v, 0) for v in (seeds[::2], seeds[1::2])]
+    plots.curves([(x, "validation accuracy", 1.02, lines) for x, lines in panels.items()],
+                 paths[0].parent / "compare.png")
+    (paths[0].parent / "compare.md").write_text("\n".join(table) + "\n")
+
+
 def main():
     parser = Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, finished")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="finished; more than one: compare")
     parser.add_argument("--splits", default="", help="names, with commas (default: all tests)")
     parser.add_argument("--decode", default="", help=", ".join(DECODES) + " (default: all)")
+    parser.add_argument("--replace", action="store_true", help="the replacement test")
     parser.add_argument("--n", type=int, default=0, help="examples a split")
     parser.add_argument("--device", default="auto")
     a = parser.parse_args()
-    device = pick_device(a.device)
-    for run in [load_run(path, device) for path in a.runs]:
-        task, supervision = run.config.task, run.config.supervision
-        wanted = [s for s in a.splits.split(",") if s]
-        for s in wanted:
-            if s not in splits(task):
-                raise UserError(f"--splits {s!r}: {task} has {', '.join(splits(task))}")
-        if a.decode and a.decode not in SUPPORTED[supervision]:
-            raise UserError(f"--decode {a.decode!r}: {run.path}, trained with {supervision}, "
-                            f"supports {', '.join(SUPPORTED[supervision])}")
-        print(f"{run.path}: {task}, {supervision}")
-        report = evaluate(run, wanted, [a.decode] if a.decode else None, a.n)
-        print("\n".join(lines(report)))
-        write_json(run.path / "eval.json", dict(machine=machine(), **report))
+    device, paths = pick_device(a.device), [Path(path) for path in a.runs]
+    if len(paths) == 1 or a.replace or a.splits or a.decode:
+        for path in paths:
+            evaluate_one(path, a, device)
+    else:
+        compare_all(paths)
 
 
 if __name__ == "__main__":

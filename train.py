@@ -6,11 +6,14 @@
 The same command continues a run that was stopped, and prints one that is finished.
 """
 import json
+import math
+import shutil
 import signal
 import sys
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,12 +22,12 @@ from tqdm import tqdm
 from eval import evaluate, lines, samples, tokenizer_report
 from ipt_mini import plots
 from ipt_mini.config import (Config, Parser, UserError, add_arguments, check, check_named,
-                             pick_device, run_main, weights_of)
+                             default_loss, pick_device, run_main, terms_of)
 from ipt_mini.generate import answer_words, decode
-from ipt_mini.losses import LOSSES, LossInput, rarity, weight_at
+from ipt_mini.losses import LossInput, own_files, rarity, weight_at
 from ipt_mini.run import (get_tokenizer, load_run, machine, new_model, open_folder, prepare, save,
                           write_json, write_log)
-from ipt_mini.sequence import N_WORDS, SUPERVISION, layout, pack
+from ipt_mini.sequence import N_WORDS, SUPERVISION, Layout, layout, pack
 from ipt_mini.tasks import TASKS
 from ipt_mini.tasks.words import PAD
 
@@ -47,8 +50,18 @@ def rate(step, config, warmup=50):
     return min(1, (step + 1) / warmup, left)
 
 
-def rows_of(step, config):
-    """Indices of the examples of one step: a new order every epoch, told by seed and step alone."""
+def rows_of(step, config, kind):
+    """Indices of the examples of one step, told by seed and step alone: a new order every epoch.
+
+    Early on, the kinds of question may come in uneven shares, task.FIRST. PT's side is a parity of
+    three things (where 1 lies, the way walked, left or right): evenly drawn, no one or two of
+    them tell anything of it, and gradient descent finds nothing to begin with.
+    """
+    first = TASKS[config.task].FIRST
+    if first and step < config.curriculum * config.steps:
+        chance = np.array(first)[kind] / np.bincount(kind, minlength=len(first))[kind]
+        rng = np.random.default_rng([config.seed, step, 1])
+        return torch.from_numpy(rng.choice(len(kind), config.batch_size, p=chance / chance.sum()))
     per_epoch = config.n_train // config.batch_size
     epoch, batch = divmod(step, per_epoch)
     order = np.random.default_rng([config.seed, epoch]).permutation(config.n_train)
@@ -79,63 +92,79 @@ def validate(model, data, config):
     return result
 
 
-def train(config, force=False):
-    """Train the run that `config` describes, or go on with it; return the path of its folder."""
-    check_named(check(config))
-    config = replace(config, steps=config.steps or TASKS[config.task].STEPS)
-    device = pick_device(config.device)
-    folder, saved = open_folder(config, force)
-    if saved and saved["step"] == config.steps and (folder / "metrics.json").exists():
-        return folder
-    began = time.perf_counter()
-    seconds = saved["seconds"] if saved else {}
+class Clock:
+    """Seconds by stage, going on from those of an earlier, interrupted call."""
 
-    def clock(stage):
+    def __init__(self, seconds):
+        self.seconds, self.began = seconds, time.perf_counter()
+
+    def __call__(self, stage):
         """Add the time since the last call to a stage."""
-        nonlocal began
         now = time.perf_counter()
-        seconds[stage] = seconds.get(stage, 0) + now - began
-        began = now
+        self.seconds[stage] = self.seconds.get(stage, 0) + now - self.began
+        self.began = now
 
-    print(f"{folder}: tokenizer, data, then {config.steps} steps on {device}", file=sys.stderr)
 
-    # ---- stage 1: the tokenizer, shared by all runs of one world
-    tokenizer = get_tokenizer(config, folder).to(device)
-    clock("tokenizer")
+class TrainingSet(NamedTuple):
+    """The training data as the model takes them, on its device."""
+    tokens: torch.Tensor       # (n, T)
+    targets: torch.Tensor      # (n, L)
+    pose: torch.Tensor         # (n, V, 3)
+    layout: Layout
+    padded: bool               # does any sequence hold <pad>?
+    weight: torch.Tensor       # of each token as a target
+    kind: np.ndarray           # (n,) of question
 
-    # ---- data: scenes -> pixels -> codes, once
-    _, data = prepare(config, "train", tokenizer, config.n_train)
-    _, val = prepare(config, "val", tokenizer, config.n_val)
+
+def training_set(config, tokenizer, device):
+    """Scenes -> pixels -> codes -> sequences, once for the whole run."""
+    examples, data = prepare(config, "train", tokenizer, config.n_train)
     branches = SUPERVISION[config.supervision]
-    where = layout(data, branches).to(device)
-    tokens, targets = (t.to(device) for t in pack(data, branches))
-    pose, val = data.pose.to(device), val.take(slice(500)).to(device)
-    padded = bool((tokens == PAD).any())
-    segment = where.segment[where.loss_at]
-    weight = torch.cat([torch.ones(N_WORDS), rarity(
-        data.imagination, tokenizer.n_codes, config.rarity)]).to(device)
-    terms = weights_of(config)                                # {name of a loss: its weights}
-    clock("data")
+    tokens, targets = pack(data, branches)
+    weight = rarity(data.imagination, tokenizer.n_codes, config.rarity)
+    return TrainingSet(tokens.to(device), targets.to(device), data.pose.to(device),
+                       layout(data, branches).to(device), bool((tokens == PAD).any()),
+                       torch.cat([torch.ones(N_WORDS), weight]).to(device), examples.kind)
 
-    # ---- stage 2: the model
+
+def losses_of(model, examples, rows, terms, tokenizer):
+    """The loss terms of the examples `rows`, one after the other: (terms,)."""
+    tokens, targets, pose, where, padded, weight, _ = examples
+    with torch.autocast("cuda", torch.bfloat16, enabled=rows.is_cuda):
+        hidden = model.states(tokens[rows], pose[rows], where, padded, where.loss_at)
+        logits = model.head(hidden)
+    batch = LossInput(logits.float(), targets[rows], where.segment[where.loss_at], weight,
+                      hidden.float(), model.project, tokenizer)
+    values = {name: term(batch) for name, (term, _) in terms.items()}
+    for name, value in values.items():
+        if not torch.is_tensor(value) or value.shape != ():
+            raise UserError(f"--loss: {name} returned {getattr(value, 'shape', value)}; a term "
+                            "returns a scalar tensor, such as a mean", 1)
+    return torch.stack(list(values.values()))
+
+
+def check_finite(sums, terms, step, folder):
+    """Stop before a loss that is no number is saved: the last checkpoint is still good."""
+    bad = [name for name, value in zip(terms, sums.tolist()) if not math.isfinite(value)]
+    if bad:
+        raise UserError(f"{bad[0]} is no number at step {step + 1}; the last good checkpoint stays "
+                        f"in {folder}: lower --muon-lr or the weight in --loss", 1)
+
+
+def fit(config, folder, saved, tokenizer, terms, device, clock):
+    """Stage 2: train the model, from `saved` on if there is something; the log's rows."""
+    examples = training_set(config, tokenizer, device)
+    val = prepare(config, "val", tokenizer, config.n_val)[1].take(slice(500)).to(device)
+    clock("data")
     torch.manual_seed(config.seed)
     model = new_model(config).to(device)
     optimizers = optimizers_of(model, config)
-    first, log = 0, []
+    first, log, sums = 0, [], torch.zeros(len(terms), device=device)
     if saved:
-        first, log = saved["step"], saved["log"]
+        first, log, sums = saved["step"], saved["log"], saved["sums"].to(device)
         model.load_state_dict(saved["model"])
         for optimizer, state in zip(optimizers, saved["optimizers"]):
             optimizer.load_state_dict(state)
-
-    def checkpoint(step):
-        save(folder / "checkpoint.pt", config=asdict(config), step=step, seconds=seconds, log=log,
-             model=model.state_dict(), tokenizer=tokenizer.state_dict(), sums=sums,
-             optimizers=[o.state_dict() for o in optimizers] if step < config.steps else [])
-        if log:
-            write_log(folder / "log.csv", log)
-
-    sums = saved["sums"].to(device) if saved else torch.zeros(len(terms), device=device)
     bar = tqdm(range(first, config.steps), initial=first, total=config.steps, disable=None,
                desc=folder.name, dynamic_ncols=True)
     last_save = time.perf_counter()
@@ -143,62 +172,98 @@ def train(config, force=False):
         for step in bar:
             for optimizer, peak in zip(optimizers, (config.muon_lr, config.adam_lr)):
                 optimizer.param_groups[0]["lr"] = peak * rate(step, config)
-            rows = rows_of(step, config).to(device)
             model.train()
-            with torch.autocast("cuda", torch.bfloat16, enabled=device == "cuda"):
-                logits = model(tokens[rows], pose[rows], where, padded, where.loss_at)
-            batch = LossInput(logits.float(), targets[rows], segment, weight)
-            losses = [LOSSES[term](batch) for term in terms]
+            rows = rows_of(step, config, examples.kind).to(device)
+            losses = losses_of(model, examples, rows, terms, tokenizer)
+            weights = [weight_at(schedule, step / config.steps) for _, schedule in terms.values()]
             model.zero_grad()
-            sum(weight_at(schedule, step / config.steps) * loss
-                for schedule, loss in zip(terms.values(), losses)).backward()
+            (losses @ losses.new_tensor(weights)).backward()
             for optimizer in optimizers:
                 optimizer.step()
-            sums += torch.stack(losses).detach()             # since the last validation
-            if (step + 1) % config.eval_every == 0 or step + 1 == config.steps:
+            sums += losses.detach()                          # since the last validation
+            last, due = step + 1 == config.steps, (step + 1) % config.eval_every == 0
+            late = time.perf_counter() - last_save > SAVE_EVERY
+            if device == "cpu" or due or last or late:       # elsewhere it would wait for the GPU
+                check_finite(sums, terms, step, folder)
+            if due or last:
                 clock("training")
                 since = step % config.eval_every + 1
-                row = dict(step=step + 1, seconds=round(seconds["training"], 1),
-                           **{t: round(v / since, 4) for t, v in zip(terms, sums.tolist())},
-                           **{k: round(v, 4) for k, v in validate(model, val, config).items()})
-                clock("validation")
+                log.append(dict(step=step + 1, seconds=round(clock.seconds["training"], 1),
+                                **{t: round(v / since, 4) for t, v in zip(terms, sums.tolist())},
+                                **validate(model, val, config)))
                 sums.zero_()
-                log.append(row)
-                bar.set_postfix({k: v for k, v in row.items() if k not in ("step", "seconds")})
-            if stopped or time.perf_counter() - last_save > SAVE_EVERY:
+                clock("validation")
+                bar.set_postfix({k: v for k, v in log[-1].items() if k not in ("step", "seconds")})
+            if stopped or late or last:
                 clock("training")
-                checkpoint(step + 1)
                 last_save = time.perf_counter()
-            if stopped:
+                save(folder / "checkpoint.pt", config=asdict(config), step=step + 1, log=log,
+                     seconds=clock.seconds, sums=sums, model=model.state_dict(),
+                     tokenizer=tokenizer.state_dict(),
+                     optimizers=[] if last else [o.state_dict() for o in optimizers])
+                if log:
+                    write_log(folder / "log.csv", log)
+            if stopped and not last:
                 raise UserError(f"stopped and saved after step {step + 1} of {config.steps}; the "
                                 "same command goes on from there", 130)
-    clock("training")
-    checkpoint(config.steps)
+    return log
 
-    # ---- the test, read once
-    plots.curve(log, terms, folder / "curve.png")
+
+def test(folder, log, terms, device, clock):
+    """Read the test split, once, and write figures and pictures."""
+    plots.training(log, terms, folder / "curve.png")
     run = load_run(folder, device)
     report = evaluate(run, ["test"])
     samples(run, folder / "samples.png")
     report["tokenizer"] = tokenizer_report(run, folder / "tokenizer.png")
     clock("test")
+    minutes = {stage: round(seconds / 60, 2) for stage, seconds in clock.seconds.items()}
     write_json(folder / "metrics.json", dict(
-        config=asdict(config), parameters=sum(p.numel() for p in model.parameters()),
-        minutes={k: round(v / 60, 2) for k, v in seconds.items()} | {
-            "all": round(sum(seconds.values()) / 60, 2)}, machine=machine(), **report))
+        config=asdict(run.config), parameters=sum(p.numel() for p in run.model.parameters()),
+        minutes=minutes | {"all": round(sum(clock.seconds.values()) / 60, 2)},
+        machine=machine(), **report))
+
+
+def train(config, force=False, own=None):
+    """Train the run that `config` describes, or go on with it; return the path of its folder.
+
+    own: {name: function} of loss terms that config.loss names, for use from a notebook.
+    """
+    check_named(check(config, own))
+    config = replace(config, steps=config.steps or TASKS[config.task].STEPS,
+                     loss=config.loss or default_loss(config))
+    device, terms = pick_device(config.device), terms_of(config, own)
+    folder, saved = open_folder(config, force)
+    if saved and saved["step"] == config.steps and (folder / "metrics.json").exists():
+        return folder
+    print(f"{folder}: tokenizer, data, then {config.steps} steps on {device}", file=sys.stderr)
+    for source in own_files(config.loss):
+        shutil.copy(source, folder)             # the run keeps what made it
+    clock = Clock(saved["seconds"] if saved else {})
+    tokenizer = get_tokenizer(config, folder).to(device).requires_grad_(False)
+    clock("tokenizer")                          # stage 1, shared by all runs of one world
+    trained = saved and saved["step"] == config.steps
+    log = saved["log"] if trained else fit(
+        config, folder, saved, tokenizer, terms, device, clock)
+    test(folder, log, terms, device, clock)
     return folder
 
 
 def main():
     parser = Parser(description=__doc__.splitlines()[0])
     add_arguments(parser)
+    parser.add_argument("--seeds", type=int, default=0, metavar="N",
+                        help="train seeds 0 .. N-1, one after the other")
     parser.add_argument("--force", action="store_true", help="replace the run that is there")
     values = vars(parser.parse_args())
-    force = values.pop("force")
-    folder = train(Config(**values), force)
-    figures = json.loads((folder / "metrics.json").read_text())
-    print("\n".join(lines({"test": figures["test"]})))
-    print(f"{folder}: {figures['minutes']['all']} minutes in all, pictures beside the figures")
+    force, seeds = values.pop("force"), values.pop("seeds")
+    if seeds and (values["out"] or values["seed"] or seeds < 0):
+        raise UserError("--seeds N: N from 1; without --out and --seed")
+    for seed in range(seeds or 1):
+        folder = train(Config(**values | ({"seed": seed} if seeds else {})), force)
+        figures = json.loads((folder / "metrics.json").read_text())
+        print("\n".join(lines({"test": figures["test"]})))
+        print(f"{folder}: {figures['minutes']['all']} minutes in all, pictures beside the figures")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 
 import torch
 
-from ipt_mini.losses import SEGMENT_OF, loss_weights
+from ipt_mini.losses import SEGMENT_OF, parse_loss
 from ipt_mini.sequence import SUPERVISION
 from ipt_mini.tasks import TASKS
 
@@ -23,8 +23,6 @@ def setting(default, help, choices=None, low=None, high=None):
     return field(default=default, metadata=dict(help=help, choices=choices, low=low, high=high))
 
 
-# First imagine, then answer: early on, the wish to answer without a picture hinders the picture.
-DEFAULT_WEIGHTS = {"answer": "0.2@0.3:5@0.5", "imagination": "1", "cot": "1"}
 TASK_NAMES = {name: f"{name} ({task.NAME})" for name, task in TASKS.items()}
 
 
@@ -50,8 +48,8 @@ class Config:
     n_head: int = setting(4, "attention heads; must divide the width", low=1)
     n_embd: int = setting(64, "width", low=4)
     # its training
-    loss: str = setting("", "terms and weights, such as answer=1,imagination=1; if empty, those of "
-                        + ",".join(f"{k}={v}" for k, v in DEFAULT_WEIGHTS.items()) + " that apply")
+    loss: str = setting("", "terms and weights, such as answer=1,imagination=1; if empty, answer="
+                        "the task's ANSWER_WEIGHT, and imagination=1 or cot=1 if they are trained")
     rarity: float = setting(0.5, "weight of an imagined code: frequency ** -rarity", low=0, high=1)
     steps: int = setting(0, "steps of stage 2; 0: as many as the task needs", low=0)
     batch_size: int = setting(64, "examples a step", low=1)
@@ -59,6 +57,8 @@ class Config:
     adam_lr: float = setting(0.003, "learning rate of everything else (AdamW)", low=0)
     weight_decay: float = setting(0.0, "of both", low=0)
     cooldown: float = setting(0.4, "last part of the steps: the rate falls to 0", low=0, high=1)
+    curriculum: float = setting(0.45, "first part of the steps, with the shares of kinds that the "
+                                "task's FIRST gives", low=0, high=1)
     eval_every: int = setting(250, "steps between validations", low=1)
 
 
@@ -67,6 +67,7 @@ NOT_COMPARED = ("name", "out", "device")
 
 
 def add_arguments(parser, cls=Config):
+    """A flag for each field of a dataclass of settings."""
     for f in fields(cls):
         choices = f.metadata["choices"]
         help = f.metadata["help"]
@@ -76,19 +77,24 @@ def add_arguments(parser, cls=Config):
                             metavar=f.name.upper(), help=f"{help} (default: {default})")
 
 
-def weights_of(config):
-    """{loss term: weight} of a run; by default every term that its supervision can carry."""
-    branches = SUPERVISION[config.supervision]
-    default = ",".join(f"{term}={weight}" for term, weight in DEFAULT_WEIGHTS.items()
-                       if any(SEGMENT_OF[term] in branch for branch in branches))
+def default_loss(config):
+    """The terms that a run's supervision can carry."""
+    return f"answer={TASKS[config.task].ANSWER_WEIGHT}" + "".join(
+        f",{term}=1" for term in ("imagination", "cot")
+        if any(SEGMENT_OF[term] in branch for branch in SUPERVISION[config.supervision]))
+
+
+def terms_of(config, own=None):
+    """{name: (loss term, weights)} of a run."""
+    loss = config.loss or default_loss(config)
     try:
-        return loss_weights(config.loss or default, branches)
+        return parse_loss(loss, SUPERVISION[config.supervision], own or {})
     except ValueError as error:
         raise UserError(f"--loss {config.loss}: {error}") from None
 
 
-def check(config):
-    """Raise UserError at the first setting that cannot be meant; return the config."""
+def check_fields(config):
+    """Raise UserError at the first setting of a dataclass that its own metadata forbids."""
     for f in fields(config):
         value, flag, m = getattr(config, f.name), "--" + f.name.replace("_", "-"), f.metadata
         if f.type is float and type(value) is int:
@@ -102,12 +108,17 @@ def check(config):
             raise UserError(f"{flag} {value}: it must be at least {m['low']}")
         if m["high"] is not None and not value <= m["high"]:
             raise UserError(f"{flag} {value}: it must be at most {m['high']}")
-    if config.grid % 2 == 0:
-        raise UserError(f"--grid {config.grid}: it must be odd, 5, 7 or 9, to have a middle column")
+        if f.name == "grid" and value % 2 == 0:
+            raise UserError(f"--grid {value}: it must be odd, to have a middle column")
+
+
+def check(config, own=None):
+    """Raise UserError at the first setting that cannot be meant; return the config."""
+    check_fields(config)
     if config.n_embd % (4 * config.n_head):
         raise UserError(f"--n-head {config.n_head}: heads must divide the width --n-embd "
                         f"{config.n_embd} into parts of 4, 8, 12 ... dimensions")
-    weights_of(config)
+    terms_of(config, own)
     if config.n_train < config.batch_size:
         raise UserError(f"--batch-size {config.batch_size}: more than --n-train {config.n_train}")
     if config.name and not config.name.replace("-", "").replace("_", "").isalnum():
@@ -136,7 +147,8 @@ def config_from(values, where):
         odd = sorted(set(values) ^ known) if isinstance(values, dict) else "not a table of settings"
         raise UserError(f"{where}: not the settings of a run of this version ({odd})", 1)
     try:
-        return check(Config(**values))
+        check(Config(**{**values, "loss": ""}))      # a file must not make us execute another
+        return Config(**values)
     except UserError as error:
         raise UserError(f"{where}: {error}", 1) from None
 

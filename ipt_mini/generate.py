@@ -71,7 +71,7 @@ def replaced(model, data, answers, imagination):
     """Answer after a given imagination (B, P) of codes, whatever it shows."""
     stream = start(model, data, (IMAGINE, ANSWER))
     stream.open(IMAGINE)
-    stream.feed(code_token(imagination))
+    stream.feed(code_token(imagination.flip(1)))
     return Decoded(answer(stream, answers), imagination)
 
 
@@ -84,7 +84,7 @@ def imagine(model, data, answers):
         token = N_WORDS + logits[:, N_WORDS:].argmax(1, keepdim=True)      # image tokens only
         codes.append(token_code(token))
         logits = stream.feed(token)
-    return Decoded(answer(stream, answers), torch.cat(codes, 1))
+    return Decoded(answer(stream, answers), torch.cat(codes[::-1], 1))
 
 
 def think(model, data, answers):

@@ -1,19 +1,30 @@
-"""Logits -> named loss terms. A term is a function of one LossInput that returns a scalar."""
+"""Logits -> named loss terms. A term is a function of one LossInput that returns a scalar.
+
+`--loss answer=1,imagination=1,discrepancy=0.5` adds them up with these weights; a term of your own
+needs no change here: `--loss answer=1,imagination=1,my_terms.py:my_loss=0.5`.
+Shape letters: B sequences, L positions that predict something, V token ids, C = n_embd,
+K codes of D dimensions, M imagined cells of the batch.
+"""
+import importlib.util
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ipt_mini.sequence import ANSWER, IMAGINE, THINK
+from ipt_mini.sequence import ANSWER, IMAGINE, N_WORDS, THINK, token_code
 
 
 class LossInput(NamedTuple):
-    """All a loss may look at. B sequences, L positions that predict something, V token ids."""
+    """All that a loss may look at."""
     logits: torch.Tensor       # (B, L, V)
     targets: torch.Tensor      # (B, L) token ids; -1: no loss here
     segment: torch.Tensor      # (L,) the segment that each position belongs to
     weight: torch.Tensor       # (V,) weight of each token as a target, see `rarity`
+    hidden: torch.Tensor = None        # (B, L, C) what the logits were computed from
+    project: torch.nn.Module = None    # a layer C -> D, for terms on hidden states
+    tokenizer: torch.nn.Module = None  # frozen; its codebook (K, D) and its pixel decoder
 
 
 def rarity(codes, n_codes, power):
@@ -49,34 +60,98 @@ def cot(batch):
     return cross_entropy(batch, THINK)
 
 
-LOSSES = {"answer": answer, "imagination": imagination, "cot": cot}
-SEGMENT_OF = {"answer": ANSWER, "imagination": IMAGINE, "cot": THINK}    # where a term has targets
+# ------------------------------------------------------- variants on the imagined cells, from kin
+def imagined(batch):
+    """(P(code) (M, K) among codes only, target codes (M,), codebook (K, D)) of imagined cells."""
+    here = batch.segment == IMAGINE
+    return (batch.logits[:, here, N_WORDS:].flatten(0, 1).softmax(-1),
+            token_code(batch.targets[:, here].flatten()), batch.tokenizer.quantizer.codebook)
 
 
-def loss_weights(spec, branches):
-    """'answer=4,imagination=1' -> {term: schedule}, for sequences with these branches.
+def discrepancy(batch):
+    """Expected squared distance to the true code, sum_k P_k |e_k - e_t|^2 (MVoT, 2501.07542)."""
+    p, target, codebook = imagined(batch)
+    return (torch.cdist(codebook, codebook).square()[target] * p).sum(-1).mean()
+
+
+def smoothed(batch, tau=0.2):
+    """CE against softmax(-|e_k - e_t|^2 / tau): label smoothing among codes that look alike."""
+    p, target, codebook = imagined(batch)
+    soft = (-torch.cdist(codebook, codebook).square() / tau).softmax(-1)[target]
+    return -(soft * p.clamp_min(1e-9).log()).sum(-1).mean()
+
+
+def soft_decode(batch):
+    """Squared pixel error of the expected code, sum_k P_k e_k, decoded (Perceptio, 2603.18795)."""
+    p, target, codebook = imagined(batch)
+    pixels = lambda z: batch.tokenizer.decoder(z[:, :, None, None])            # (M, 3, 8, 8)
+    return F.mse_loss(pixels(p @ codebook), pixels(codebook)[target])
+
+
+def latent(batch):
+    """1 - cosine of the projected hidden state and the true code (Mirage, 2506.17218)."""
+    _, target, codebook = imagined(batch)
+    z = batch.project(batch.hidden[:, batch.segment == IMAGINE].flatten(0, 1))   # (M, D)
+    return (1 - F.cosine_similarity(z, codebook[target])).mean()
+
+
+LOSSES = {"answer": answer, "imagination": imagination, "cot": cot, "discrepancy": discrepancy,
+          "smoothed": smoothed, "soft_decode": soft_decode, "latent": latent}
+SEGMENT_OF = {name: IMAGINE for name in LOSSES} | {"answer": ANSWER, "cot": THINK}
+
+
+# ------------------------------------------------------------------------------ --loss, read
+def own_term(where):
+    """The function that 'FILE.py:NAME' names: the one place where a user's file is executed."""
+    path, _, name = where.rpartition(":")
+    if not Path(path).is_file():
+        raise ValueError(f"there is no file {path!r}")
+    spec = importlib.util.spec_from_file_location("own_terms", path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:            # whatever the user's own file does wrong
+        raise ValueError(f"{path}: {type(error).__name__}: {error}") from None
+    if not callable(getattr(module, name, None)):
+        raise ValueError(f"{path} has no function {name!r}")
+    return getattr(module, name)
+
+
+def own_files(spec):
+    """The files that a --loss names."""
+    return [part.rpartition(":")[0] for part in spec.split(",") if ".py:" in part]
+
+
+def parse_loss(spec, branches, own=()):
+    """'answer=4,imagination=1' -> {name: (term, schedule)}, for sequences with these branches.
 
     A weight is a number, or numbers at parts of the training joined by straight lines:
     'answer=0.2@0.3:4@0.5' is 0.2 up to 30% of the steps and 4 from 50% on. `weight_at` reads it.
-    Raises ValueError for an unknown term, a weight that is no number, or a term whose segment the
-    branches lack: a loss on nothing would be silently zero.
+    `own` may hold further terms {name: function}. Raises ValueError for an unknown term, a weight
+    that is no number, or a term whose segment the branches lack: it would be silently zero.
     """
-    segments, weights = {s for branch in branches for s in branch}, {}
+    known, segments, terms = LOSSES | dict(own), {s for branch in branches for s in branch}, {}
     for part in spec.split(","):
-        term, _, value = part.partition("=")
-        if term not in LOSSES:
-            raise ValueError(f"{term!r} is no loss term: there is {', '.join(LOSSES)}")
-        if SEGMENT_OF[term] not in segments:
-            raise ValueError(f"{term!r} has nothing to learn from: no such segment is trained here")
+        name, _, value = part.rpartition("=")
+        if ".py:" in name:
+            term, name = own_term(name), name.rpartition(":")[2]
+        elif name not in known:
+            raise ValueError(f"{name or part!r} is no loss term: there is {', '.join(known)}, "
+                             "or FILE.py:FUNCTION, each with =WEIGHT")
+        else:
+            term = known[name]
+        if term is LOSSES.get(name) and SEGMENT_OF[name] not in segments:
+            raise ValueError(f"{name!r} has nothing to learn from: no such segment is trained here")
         try:
             points = [[float(x) for x in (p if "@" in p else p + "@0").split("@")]
                       for p in value.split(":")]
-            weights[term] = [w for w, _ in points], [at for _, at in points]
+            weights, at = [w for w, _ in points], [at for _, at in points]
         except ValueError:
-            raise ValueError(f"{part!r}: write {term}=NUMBER or {term}=A@0.3:B@0.5") from None
-        if not all(0 <= x < float("inf") for values in weights[term] for x in values):
-            raise ValueError(f"{part!r}: weights must be 0 or more")
-    return weights
+            raise ValueError(f"{part!r}: write {name}=NUMBER or {name}=A@0.3:B@0.5") from None
+        if not all(0 <= x < float("inf") for x in weights + at) or at != sorted(at):
+            raise ValueError(f"{part!r}: weights must be 0 or more, at parts 0 to 1 that rise")
+        terms[name] = term, (weights, at)
+    return terms
 
 
 def weight_at(schedule, progress):

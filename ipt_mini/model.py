@@ -14,11 +14,11 @@ from ipt_mini.sequence import SEGMENTS
 from ipt_mini.tasks.words import PAD
 
 
-
 @dataclass
 class ModelConfig:
     vocab_size: int           # words and codes
     grid: int = 5             # N, cells a side: sizes the embeddings of rows and columns
+    code_dim: int = 16        # dimensions of a code, see `project`
     n_layer: int = 4
     n_head: int = 4
     n_embd: int = 64
@@ -40,11 +40,10 @@ class KVCache:
         return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
 
 
-def rotate(x, angle):
-    """Rotary positions (RoPE, arXiv 2104.09864): turn pairs of x (..., T, D) by (T, D / 2)."""
-    a, b = x.chunk(2, -1)
-    cos, sin = angle.cos(), angle.sin()
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+def rotate(x, turn):
+    """Rotary positions (RoPE, arXiv 2104.09864): pairs of x (.., T, D) times complex (T, D / 2)."""
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -53,11 +52,15 @@ class Attention(nn.Module):
         self.layer, self.n_head = layer, config.n_head
         self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=False)
         self.out = nn.Linear(config.n_embd, config.n_embd, bias=False)
+        # Norms of fixed length cap the attention logits at sqrt(D) = 4: too flat to pick one cell
+        # of many. A gain that is learned lets a head sharpen.
+        self.gain = nn.Parameter(torch.ones(config.n_head, 1, config.n_embd // config.n_head))
 
-    def forward(self, x, mask, angle, cache, start):
+    def forward(self, x, mask, turns, cache, start):
         B, T, C = x.shape
         q, k, v = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (B, H, T, D)
-        q, k = (rotate(F.rms_norm(z, z.shape[-1:]), angle) for z in (q, k))
+        q, k = F.rms_norm(q, q.shape[-1:]) * self.gain, F.rms_norm(k, k.shape[-1:])
+        q, k = rotate(q, turns[0]), rotate(k, turns[1])
         if cache is not None:
             k, v = cache.update(self.layer, start, k, v)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -72,8 +75,8 @@ class Block(nn.Module):
         self.up = nn.Linear(config.n_embd, 4 * config.n_embd, bias=False)
         self.down = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
 
-    def forward(self, x, mask, angle, cache=None, start=0):
-        x = x + self.attention(self.norm1(x), mask, angle, cache, start)
+    def forward(self, x, mask, turns, cache=None, start=0):
+        x = x + self.attention(self.norm1(x), mask, turns, cache, start)
         return x + self.down(F.relu(self.up(self.norm2(x))).square())
 
 
@@ -96,6 +99,7 @@ class Model(nn.Module):
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.norm = nn.RMSNorm(C)
         self.head = nn.Linear(C, config.vocab_size, bias=False)
+        self.project = nn.Linear(C, config.code_dim, bias=False)    # only for losses on `hidden`
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.3)
@@ -118,14 +122,26 @@ class Model(nn.Module):
             x = torch.cat([x[:, :camera.shape[1]] + camera, x[:, camera.shape[1]:]], 1)
         return x
 
-    def angles(self, layout, at):
-        """(T, D / 2): by row, then by column; an imagined token stands at the cell it predicts."""
-        D = self.config.n_embd // self.config.n_head
-        speed = 2.0 ** (1 - torch.arange(D // 4, device=layout.row.device))
+    def turns(self, layout, at):
+        """Rotary factors of queries (H, T, D / 2) and keys (T, D / 2): by row, then by column.
+
+        An imagined token stands at the cell that it predicts, and its query in the four heads at
+        that cell turned by 0, 90, 180 and 270 degrees about the middle. So what a viewer who looks
+        east imagines is in one of the heads a mere shift of what the map shows, as in the others
+        for north, south and west: the same shift for all cells.
+        """
+        n = self.config.grid + 1
+        speed = 2.0 ** (1 - torch.arange(self.config.n_embd // self.config.n_head // 4,
+                                         device=layout.row.device))
         imagined = layout.next_row > 0
-        row = torch.where(imagined, layout.next_row, layout.row)[at, None] * speed
-        col = torch.where(imagined, layout.next_col, layout.col)[at, None] * speed
-        return torch.cat([row, col], -1)
+        row = torch.where(imagined, layout.next_row, layout.row)[at]
+        col = torch.where(imagined, layout.next_col, layout.col)[at]
+        factors = []
+        for r, c in ((row, col), (col, n - row), (n - row, n - col), (n - col, row)):
+            r, c = torch.where(imagined[at], r, row), torch.where(imagined[at], c, col)
+            angle = torch.cat([r[:, None] * speed, c[:, None] * speed], -1)          # (T, D / 2)
+            factors.append(torch.polar(torch.ones_like(angle), angle))
+        return torch.stack([factors[h % 4] for h in range(self.config.n_head)]), factors[0]
 
     def hidden(self, x, layout, padding=None, cache=None, start=0):
         """Embedded tokens (B, T, C) -> normed hidden states (B, T, C).
@@ -133,18 +149,22 @@ class Model(nn.Module):
         padding: (B, start + T) bool, True where a token is <pad> and must not be attended to.
         """
         end = start + x.shape[1]
-        mask, angle = layout.mask[start:end, :end], self.angles(layout, slice(start, end))
+        mask, turns = layout.mask[start:end, :end], self.turns(layout, slice(start, end))
         if padding is not None:
             mask = mask & ~padding[:, None, None, :]                       # (B, 1, T, end)
         for block in self.blocks:
-            x = block(x, mask, angle, cache, start)
+            x = block(x, mask, turns, cache, start)
         return self.norm(x)
 
-    def forward(self, tokens, pose, layout, padded=True, at=None):
-        """Logits (B, T, V) of whole sequences (B, T); only at the positions `at` (L,), if given.
+    def states(self, tokens, pose, layout, padded=True, at=None):
+        """Hidden states (B, T, C) of whole sequences (B, T); only at positions `at` (L,), if given.
 
         padded: does any sequence hold <pad>? Without padding the mask is the same for all.
         """
         padding = tokens == PAD if padded else None
         h = self.hidden(self.embed(tokens, pose, layout), layout, padding)
-        return self.head(h if at is None else h[:, at])
+        return h if at is None else h[:, at]
+
+    def forward(self, tokens, pose, layout, padded=True):
+        """Logits (B, T, V) of whole sequences (B, T)."""
+        return self.head(self.states(tokens, pose, layout, padded))

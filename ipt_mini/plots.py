@@ -41,20 +41,36 @@ def wrapped(words, width=16):
     return "\n".join(line.strip() for line in lines)
 
 
-def curve(log, terms, path):
-    """Losses and validation accuracy against the step, from the rows of log.csv."""
-    figure = _figure(7, 2.8)
-    left, right = figure.subplots(1, 2)
-    steps = [row["step"] for row in log]
-    for term in terms:
-        left.plot(steps, [row[term] for row in log], label=term)
-    for name in (key for key in log[-1] if key.startswith("val_")):
-        right.plot(steps, [row[name] for row in log], label=name[4:])
-    left.set(xlabel="step", ylabel="training loss", ylim=(0, None))
-    right.set(xlabel="step", ylabel="validation accuracy", ylim=(0, 1.02))
-    for axis in (left, right):
-        axis.legend(frameon=False, fontsize=8)
+def curves(panels, path):
+    """Write a PNG of line plots; a panel is (xlabel, ylabel, top or None, {label: (x, y)})."""
+    figure = _figure(3.6 * len(panels), 2.8)
+    for axis, (xlabel, ylabel, top, lines) in zip(figure.subplots(1, len(panels)), panels):
+        for label, (x, y) in lines.items():
+            axis.plot(x, y, label=label)
+        axis.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, top))
+        axis.legend(frameon=False, fontsize=7)
         axis.grid(alpha=0.3)
+    figure.savefig(path)
+
+
+def training(log, terms, path):
+    """Losses and validation accuracy against the step, from the rows of log.csv."""
+    steps = [row["step"] for row in log]
+    of = lambda keys: {k.removeprefix("val_"): (steps, [row[k] for row in log]) for k in keys}
+    curves([("step", "training loss", None, of(terms)), ("step", "validation accuracy", 1.02,
+           of(k for k in log[-1] if k.startswith("val_")))], path)
+
+
+def bars(groups, path):
+    """Write a PNG of bars in percent: {label: {series: value}}."""
+    figure = _figure(7, 0.42 * len(groups) + 0.9)
+    axis, series = figure.subplots(), list(next(iter(groups.values())))
+    for i, name in enumerate(series):
+        at = [g + 0.8 * (i + 0.5) / len(series) - 0.4 for g in range(len(groups))]
+        axis.barh(at, [values[name] for values in groups.values()], 0.75 / len(series), label=name)
+    axis.set(xlim=(0, 100), xlabel="%", yticks=range(len(groups)), yticklabels=groups)
+    axis.invert_yaxis()
+    axis.legend(frameon=False, fontsize=7, loc="lower right")
     figure.savefig(path)
 
 

@@ -23,7 +23,7 @@ from ipt_mini.tasks import TASKS, make, splits
 from ipt_mini.tasks.grid import render
 from ipt_mini.tokenizer import Tokenizer, train_tokenizer
 
-FORMAT = 1                    # of checkpoints; a reader refuses any other
+FORMAT = 2                    # of checkpoints; a reader refuses any other
 
 
 class Run(NamedTuple):
@@ -147,7 +147,7 @@ def tokenizer_pixels(config, split, n_images):
     return cells, *(torch.from_numpy(render(cells, rng)) for _ in range(2))
 
 
-def get_tokenizer(config, folder, progress=None):
+def get_tokenizer(config, folder):
     """The tokenizer of this world, beside the run folder: loaded, or trained once and saved."""
     path = folder.parent / (f"tokenizer-g{config.grid}-s{config.data_seed}"
                             f"-t{config.tokenizer_steps}.pt")
@@ -160,7 +160,7 @@ def get_tokenizer(config, folder, progress=None):
     else:
         _, pixels, again = tokenizer_pixels(config, "train", 2000)
         tokenizer = train_tokenizer(pixels, again, seed=config.data_seed,
-                                    steps=config.tokenizer_steps, progress=progress)
+                                    steps=config.tokenizer_steps)
         save(path, tokenizer=tokenizer.state_dict())
     return tokenizer.eval()
 

@@ -9,6 +9,7 @@ it is a branch, causal, opened by a token that selects the mode. With several br
 each of them follows the same prefix and none sees another: one pass trains all modes at once.
 A token predicts the next one of its segment: <imagine> predicts c1, <answer> the answer, and the
 last word of a thought predicts <answer>. The answer itself is never an input.
+A picture is imagined from its last cell to its first: what is near the viewer before what it hides.
 
 Shape letters: B sequences, T tokens of a sequence, V views, P = N * N cells of a picture,
 Q words of a query, C words of a chain of thought, L = positions that carry a loss.
@@ -50,7 +51,7 @@ class Data(NamedTuple):
     views: torch.Tensor        # (n, V, P) codes
     pose: torch.Tensor         # (n, V, 3)
     query: torch.Tensor        # (n, Q) words
-    imagination: torch.Tensor  # (n, P) codes
+    imagination: torch.Tensor  # (n, P) codes, in reading order
     cot: torch.Tensor          # (n, C) words
     answer: torch.Tensor       # (n,) word
 
@@ -91,7 +92,7 @@ def layout(data, branches):
         for segment in branch:
             if segment == IMAGINE:
                 rows += [(IMAGINE, 0, here, there, b, there != none)
-                         for here, there in zip([none, *cell], [*cell, none])]
+                         for here, there in zip([none, *cell[::-1]], [*cell[::-1], none])]
             else:
                 length = data.cot.shape[1] + 1 if segment == THINK else 1
                 rows += [(segment, i, none, none, b, True) for i in range(length)]
@@ -114,8 +115,8 @@ def pack(data, branches):
         for segment in branch:
             tokens.append(column(OPENER[segment]))
             if segment == IMAGINE:
-                tokens.append(code_token(data.imagination))
-                targets.append(code_token(data.imagination))
+                tokens.append(code_token(data.imagination.flip(1)))
+                targets.append(tokens[-1])
             elif segment == THINK:
                 tokens.append(data.cot)
                 ended = torch.cat([data.cot, column(PAD)], 1)

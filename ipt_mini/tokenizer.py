@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import nn
+from tqdm import trange
 
 PATCH = 8                     # pixels a side of the cell that one code stands for
 
@@ -154,7 +155,7 @@ def usage(codes, n_codes):
 
 
 def train_tokenizer(pixels, again, *, seed=0, steps=800, batch=32, lr=1e-2, beta=0.25,
-                    warmup=300, progress=None):
+                    warmup=300):
     """A Tokenizer trained on pixels (n, H, W, 3) uint8: mean squared error + beta * commitment.
 
     `again` holds the same pictures under another light and noise; they are what the decoder has to
@@ -168,7 +169,7 @@ def train_tokenizer(pixels, again, *, seed=0, steps=800, batch=32, lr=1e-2, beta
         model = Tokenizer().to(pixels.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps, pct_start=0.1)
-    for step in range(steps):
+    for step in trange(steps, desc="tokenizer", leave=False, disable=None, dynamic_ncols=True):
         rows = torch.randint(len(pixels), (batch,), generator=g).to(pixels.device)
         images, wanted = to_images(pixels[rows]), to_images(again[rows])
         if step == warmup:
@@ -179,6 +180,4 @@ def train_tokenizer(pixels, again, *, seed=0, steps=800, batch=32, lr=1e-2, beta
         (reconstruction_loss + beta * quantized.commitment_loss).backward()
         optimizer.step()
         schedule.step()
-        if progress:
-            progress(step, reconstruction_loss.detach(), quantized.commitment_loss.detach())
     return model.eval()

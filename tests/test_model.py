@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from ipt_mini import generate
-from ipt_mini.losses import LOSSES, LossInput, loss_weights, rarity, weight_at
+from ipt_mini.losses import LOSSES, SEGMENT_OF, LossInput, parse_loss, rarity, weight_at
 from ipt_mini.model import Model, ModelConfig
 from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, QUERY, SUPERVISION, THINK, VIEW, Data,
                                code_token, layout, pack, token_code)
 from ipt_mini.tasks import TASKS, make
 from ipt_mini.tasks.words import ID, PAD
+from ipt_mini.tokenizer import Tokenizer
 
 BRANCHES = {**SUPERVISION, "all": ((IMAGINE, ANSWER), (THINK, ANSWER), (ANSWER,))}
 
@@ -45,10 +46,10 @@ def test_pack_and_layout_round_trip(data, name):
     assert torch.equal(part(QUERY), data.query)
     kind = where.segment[where.loss_at]
     if (IMAGINE, ANSWER) in BRANCHES[name]:
-        assert torch.equal(token_code(part(IMAGINE)[:, 1:]), data.imagination)
-        assert torch.equal(token_code(targets[:, kind == IMAGINE]), data.imagination)
+        assert torch.equal(token_code(part(IMAGINE)[:, 1:]).flip(1), data.imagination)
+        assert torch.equal(token_code(targets[:, kind == IMAGINE]).flip(1), data.imagination)
         shown = where.row[where.segment == IMAGINE][1:], where.next_row[where.segment == IMAGINE][:-1]
-        assert torch.equal(*shown) and shown[0].tolist() == [r for r in range(1, 6) for _ in range(5)]
+        assert torch.equal(*shown) and shown[0].tolist() == [r for r in range(5, 0, -1) for _ in range(5)]
     if (THINK, ANSWER) in BRANCHES[name]:
         thought = targets[:, kind == THINK]
         for words, target in zip(data.cot, thought):
@@ -84,6 +85,24 @@ def test_branches_together_equal_branches_alone(data, model):
         assert torch.allclose(model(alone[1], data.pose, alone[0])[:, -1], both[:, ending], atol=1e-4)
 
 
+def test_one_head_sees_each_turn_as_a_mere_shift(model):
+    """Of queries that stand at imagined cells and keys at map cells, turned by 90 degrees x head."""
+    data = data_of("pt")
+    where = layout(data, ((IMAGINE, ANSWER),))
+    queries, keys = model.turns(where, slice(None))
+    cell = {(r, c): i for i, (r, c) in enumerate(zip(where.row[:25].tolist(), where.col[:25].tolist()))}
+    at = {(r, c): where.n_prefix + i for i, (r, c) in enumerate(zip(
+        where.next_row[where.segment == IMAGINE].tolist(), where.next_col[where.segment == IMAGINE].tolist()))}
+    for head, (facing, mid) in enumerate([(0, (5, 3)), (1, (3, 1)), (2, (1, 3)), (3, (3, 5))]):
+        ahead, right = [((-1, 0), (0, 1)), ((0, 1), (1, 0)), ((1, 0), (0, -1)), ((0, -1), (-1, 0))][facing]
+        shifts = []
+        for row, col in [(5, 3), (4, 2), (3, 5), (1, 1)]:              # an imagined cell, and its source on the map
+            f, r = 5 - row, col - 3
+            source = mid[0] + f * ahead[0] + r * right[0], mid[1] + f * ahead[1] + r * right[1]
+            shifts.append(queries[head, at[row, col]] / keys[cell[source]])
+        assert all(torch.allclose(s, shifts[0], atol=1e-4) for s in shifts), facing
+
+
 def test_padding_changes_nothing(model):
     data = data_of("pt")
     longer = data._replace(query=torch.cat([data.query, torch.full((12, 3), PAD)], 1),
@@ -105,7 +124,7 @@ def test_cached_decoding_equals_uncached(data, model):
     tokens = pack(data._replace(imagination=out.imagination), (branch,))[0]
     logits = model(tokens, data.pose, where)
     greedy = token_code(logits[:, where.n_prefix:-2, N_WORDS:].argmax(-1) + N_WORDS)
-    assert torch.equal(greedy, out.imagination)
+    assert torch.equal(greedy.flip(1), out.imagination)
     assert torch.equal(answers[logits[:, -1, answers].argmax(1)], out.answer)
     thought = generate.decode(model, data, answers, "think")
     where = layout(data, ((THINK, ANSWER),))
@@ -141,6 +160,44 @@ def test_each_loss_is_cross_entropy_on_its_own_segment(data, term, segment):
     assert torch.allclose(loss, by_hand, atol=1e-5)
 
 
+def batch_for(data, model):
+    """A LossInput over all segments with random logits, and an untrained tokenizer."""
+    where, (_, targets) = layout(data, BRANCHES["all"]), pack(data, BRANCHES["all"])
+    torch.manual_seed(0)
+    tokenizer = Tokenizer().requires_grad_(False)
+    torch.nn.init.normal_(tokenizer.quantizer.codebook)
+    logits = torch.randn(*targets.shape, N_WORDS + 32, requires_grad=True)
+    hidden = torch.randn(*targets.shape, 32, requires_grad=True)
+    return LossInput(logits, targets, where.segment[where.loss_at], torch.ones(N_WORDS + 32), hidden,
+                     model.project, tokenizer)
+
+
+@pytest.mark.parametrize("term", [t for t in LOSSES if t not in ("answer", "imagination", "cot")])
+def test_each_variant_by_hand_and_only_on_imagined_cells(data, model, term):
+    batch = batch_for(data, model)
+    loss = LOSSES[term](batch)
+    loss.backward()
+    here = batch.segment == IMAGINE
+    for tensor in (batch.hidden,) if term == "latent" else (batch.logits,):
+        assert ((tensor.grad.abs().sum(-1) > 0) == here).all()
+    if term != "latent":                                     # image ids only
+        assert batch.logits.grad[..., :N_WORDS].abs().max() == 0
+    book, decoder, by_hand = batch.tokenizer.quantizer.codebook, batch.tokenizer.decoder, []
+    with torch.no_grad():
+        for b, l in [(b, l) for b in range(len(batch.targets)) for l in here.nonzero().flatten().tolist()]:
+            t, p = token_code(batch.targets[b, l]), batch.logits[b, l, N_WORDS:].softmax(0)
+            far = (book - book[t]).square().sum(1)
+            cell = lambda z: decoder(z.view(1, -1, 1, 1))
+            by_hand.append({
+                "discrepancy": lambda: (far * p).sum(),
+                "smoothed": lambda: -((-far / 0.2).softmax(0) * p.log()).sum(),
+                "soft_decode": lambda: (cell((p[:, None] * book).sum(0)) - cell(book[t])).square().mean(),
+                "latent": lambda: 1 - torch.cosine_similarity(model.project(batch.hidden[b, l]), book[t], dim=0),
+            }[term]())
+    assert torch.allclose(loss, torch.stack(by_hand).mean(), atol=1e-4)
+    assert SEGMENT_OF[term] == IMAGINE
+
+
 def test_rare_codes_weigh_more_and_one_on_average():
     codes = torch.tensor([[0] * 12, [1] * 3 + [2] * 9])
     weight = rarity(codes, 4, 0.5)
@@ -150,12 +207,14 @@ def test_rare_codes_weigh_more_and_one_on_average():
 
 
 def test_weights_and_their_schedule():
-    weights = loss_weights("answer=0.2@0.3:4@0.5,imagination=2", SUPERVISION["mixed"])
-    assert [weight_at(weights["answer"], x) for x in (0, .3, .4, .5, 1)] == pytest.approx([.2, .2, 2.1, 4, 4])
-    assert weight_at(weights["imagination"], 0.7) == 2
-    for wrong in ("answr=1", "answer=x", "answer=-1", "answer", "cot=1"):
+    terms = parse_loss("answer=0.2@0.3:4@0.5,imagination=2", SUPERVISION["mixed"])
+    assert [weight_at(terms["answer"][1], x) for x in (0, .3, .4, .5, 1)] == pytest.approx([.2, .2, 2.1, 4, 4])
+    assert weight_at(terms["imagination"][1], 0.7) == 2
+    for wrong in ("answr=1", "answer=x", "answer=-1", "answer", "cot=1", "answer=1@0.5:2@0.3", "no.py:f=1"):
         with pytest.raises(ValueError):
-            loss_weights(wrong, SUPERVISION["mixed"])
+            parse_loss(wrong, SUPERVISION["mixed"])
+    mine = lambda batch: batch.logits.mean()
+    assert parse_loss("answer=1,mine=2", SUPERVISION["mixed"], {"mine": mine})["mine"][0] is mine
 
 
 def test_words_and_codes_do_not_overlap():

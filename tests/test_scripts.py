@@ -74,9 +74,43 @@ def test_every_supervision_and_decode(here, task, supervision, decodes):
     assert test.get("direct", {}).get("untrained", False) == (supervision == "ipt")
 
 
+OWN = "def my_loss(batch):\n    return batch.logits.square().mean()\n\n\n"
+WRONG = "import torch\n\n\nbad = lambda batch: batch.logits.mean() * float('nan')\nshape = lambda batch: batch.logits\nnot_one = 3\n"
+
+
+def test_own_loss_term_and_comparison_of_seeds(here):
+    (here / "my_terms.py").write_text(OWN)
+    (here / "wrong.py").write_text(WRONG)
+    spec = "answer=1,imagination=1,"
+    variants = ("my", spec + "my_terms.py:my_loss=0.5"), ("plain", spec[:-1])
+    for name, loss in variants:
+        script("train.py", "--task", "pet", *TINY, "--name", name, "--loss", loss, "--seeds", "2", cwd=here)
+    folder = here / "runs/pet-mixed-my-s1"
+    assert "my_loss" in (folder / "log.csv").read_text().splitlines()[0]
+    assert (folder / "my_terms.py").read_text() == OWN
+    names = [f"runs/pet-mixed-{name}-s{seed}" for name, _ in variants for seed in (0, 1)]
+    table = script("eval.py", *names, cwd=here).stdout
+    by_hand = [[json.loads((here / n / "metrics.json").read_text())["test"]["imagine"]["accuracy"] for n in names[i:i + 2]]
+               for i in (0, 2)]
+    mean = sum(by_hand[1]) / 2 - sum(by_hand[0]) / 2
+    assert f"({mean:+.1f} ±" in table and "my_loss" in table and (here / "runs/compare.png").exists()
+    for term, says in (("bad", "bad is no number at step 1"), ("shape", "shape returned")):
+        ran = script("train.py", "--task", "pet", *TINY, "--name", term, "--loss", f"answer=1,wrong.py:{term}=1",
+                     cwd=here, code=1)
+        assert says in ran.stderr.splitlines()[-1] and "Traceback" not in ran.stderr
+
+
+def test_replacement_test(run, here):
+    out = script("eval.py", run, "--replace", cwd=here).stdout
+    rows = {row["picture"]: row for row in json.loads((run / "replace.json").read_text())["rows"]}
+    assert len(rows) == 7 and "picture with another answer" in out and (run / "replace.png").exists()
+    assert rows["own"]["n"] == rows["true"]["n"] == 48 and rows["one code repeated"]["n_readable"] == 0
+    (run / "replace.json").unlink(), (run / "replace.png").unlink()
+
+
 def test_stopped_run_goes_on_to_the_same_end(run, here):
     command = [sys.executable, str(ROOT / "train.py"), "--task", "pt", *TINY, "--out", "runs/stopped",
-               "--steps", "400", "--eval-every", "100"]
+               "--steps", "1500", "--eval-every", "100"]
     start = lambda: subprocess.Popen(command, cwd=here, stderr=subprocess.PIPE, text=True,
                                      env={**os.environ, "OMP_NUM_THREADS": "1"})
     script("train.py", *command[2:], "--out", "runs/unbroken", cwd=here)
@@ -86,11 +120,10 @@ def test_stopped_run_goes_on_to_the_same_end(run, here):
     time.sleep(4)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
-    if process.returncode == 130:                    # else it was over before the signal came
-        assert "Traceback" not in error and "same command" in error
-        assert start().wait(timeout=120) == 0
+    assert process.returncode == 130 and "Traceback" not in error and "same command" in error
+    assert start().wait(timeout=120) == 0
     ends = [torch.load(here / f"runs/{name}/checkpoint.pt", weights_only=True) for name in ("stopped", "unbroken")]
-    assert ends[0]["step"] == ends[1]["step"] == 400
+    assert ends[0]["step"] == ends[1]["step"] == 1500
     assert all(torch.equal(ends[0]["model"][k], ends[1]["model"][k]) for k in ends[0]["model"])
     drop = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
     assert drop(ends[0]["log"]) == drop(ends[1]["log"])
@@ -106,7 +139,12 @@ BAD = [
     ("train.py --batch-size 100 --n-train 64 --name a", 2, "--batch-size"), ("train.py --seed -1", 2, "--seed"),
     ("train.py --supervision label --loss imagination=1 --name a", 2, "imagination"),
     ("train.py --loss answr=1 --name a", 2, "answr"), ("train.py --loss answer=x --name a", 2, "answer=x"),
-    ("train.py --loss answer=nan --name a", 2, "0 or more"), ("eval.py", 2, "RUN"), ("eval.py runs/none", 2, "runs/none"), ("eval.py notes", 2, "checkpoint.pt"),
+    ("train.py --loss answer=nan --name a", 2, "0 or more"),
+    ("train.py --loss none.py:f=1 --name a", 2, "none.py"), ("train.py --loss wrong.py:f=1 --name a", 2, "no function 'f'"),
+    ("train.py --loss wrong.py:not_one=1 --name a", 2, "not_one"), ("train.py --loss notes:f=1 --name a", 2, "notes:f"),
+    ("train.py --supervision label --loss latent=1 --name a", 2, "latent"), ("train.py --seeds 2 --seed 1", 2, "--seeds"),
+    ("eval.py {run} {run}", 2, "same settings"), ("eval.py {run} notes", 2, "notes"),
+    ("eval.py", 2, "RUN"), ("eval.py runs/none", 2, "runs/none"), ("eval.py notes", 2, "checkpoint.pt"),
     ("eval.py unfinished", 2, "step 3 of 6"), ("eval.py {run} --splits far", 2, "longer"),
     ("eval.py {run} --decode think", 2, "oracle"), ("eval.py broken", 1, "broken/checkpoint.pt"),
     ("eval.py foreign", 1, "foreign/checkpoint.pt"), ("eval.py misfit", 1, "misfit/checkpoint.pt"),

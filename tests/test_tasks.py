@@ -2,13 +2,13 @@
 import numpy as np
 import pytest
 
+from ipt_mini.replace import other_answers
 from ipt_mini.tasks import TASKS, make, shortcut_scores, splits
 from ipt_mini.tasks.grid import (DARK, FLOOR, GLYPHS, MID, NAMES, OBJECT, ONE, ROUTE, TWO, VIEWER, WALL,
                                  X, look, nearest_glyph, pose_index, render, split_of)
 from ipt_mini.tasks.words import ID, OBJECT_WORD, WORDS, ZERO, text
 
 ALL = [(task, split) for task in TASKS for split in splits(task)]
-
 
 
 @pytest.mark.parametrize("task, split", ALL)
@@ -78,7 +78,7 @@ def seen_slowly(scene, heading, row, col, camera=False):
                 ss = int(np.ceil(abs(s) * k / steps - 0.5)) * (1 if s > 0 else -1)
                 clear &= at(ff, ss) not in (WALL, DARK)
             view[n - 1 - f, n // 2 + s] = at(f, s) if clear else DARK
-    view[n - 1, n // 2] = VIEWER
+    view[n - 1, n // 2] = VIEWER + heading
     return view
 
 
@@ -93,7 +93,7 @@ def test_look_against_plain_loops(n, camera):
         assert (view[e] == seen_slowly(scenes[e], heading[e], row[e], col[e], camera)).all()
     shown = view != DARK
     world = np.take_along_axis(scenes.reshape(200, -1), np.where(shown, source, 0).reshape(200, -1), 1)
-    assert ((world.reshape(view.shape) == view) | ~shown | (view == VIEWER)).all()
+    assert ((world.reshape(view.shape) == view) | ~shown | ((view >= VIEWER) & (view < OBJECT))).all()
 
 
 def test_pet_imagination_is_the_observed_view_seen_from_x():
@@ -171,7 +171,7 @@ def test_no_map_cell_is_a_copy_of_one_cell_of_the_views(task):
     ex = make(task, "train", 2000)
     views = ex.views.reshape(2000, -1)
     for cell in ex.imagination.reshape(2000, -1).T:
-        if len(np.unique(cell)) > 2:                   # the viewer's own cell is always the viewer
+        if len(np.unique(cell)) > 2:                   # the viewer's own cell is a compass
             assert ((views == cell[:, None]).mean(0) < 0.95).all()
 
 
@@ -208,3 +208,13 @@ def test_larger_grids(task, grid):
     ex = make(task, "train", 100, grid=grid)
     assert ex.imagination.shape == (100, grid, grid)
     assert (TASKS[task].rule(ex.views, ex.query, ex.imagination) == ex.answer).all()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_replacement_by_a_picture_with_another_answer(task):
+    """Where one is found, the rule reads a valid answer off it, and not the true one."""
+    ex = make(task, "test", 500)
+    donor, found = other_answers(task, ex, np.random.default_rng(0))
+    read = TASKS[task].rule(ex.views, ex.query, ex.imagination[donor])
+    assert found.mean() > 0.9
+    assert (read != ex.answer)[found].all() and set(read[found]) <= {ID[w] for w in TASKS[task].ANSWERS}

@@ -6,8 +6,9 @@ import numpy as np
 from ipt_mini.tasks import mvc, pet, pt
 from ipt_mini.tasks.grid import SPLITS, balance, split_of
 
-# A task is a module with NAME, VIEWS, ANSWERS, KINDS, CHANCE, STEPS, WORLD (settings by split),
-# propose (random questions), rule (imagination -> answer) and shortcuts (lookups to keep low).
+# A task is a module with NAME, VIEWS, ANSWERS, KINDS, FIRST, CHANCE, STEPS, ANSWER_WEIGHT, WORLD
+# (settings by split), propose (random questions), rule (imagination -> answer), shortcuts (lookups
+# to keep low).
 TASKS = {"pet": pet, "pt": pt, "mvc": mvc}
 
 

@@ -2,7 +2,8 @@
 
 A scene is an N x N grid of cells (N odd). A view is N x N as well and egocentric, as in MiniGrid:
 the viewer stands at the bottom centre and looks up the picture; what is hidden, outside the scene
-or unobserved is DARK. Shape letters here and in the tasks: B examples, N cells a side, P = N * N.
+or unobserved is DARK. The viewer's own cell is a compass: its needle points north.
+Shape letters here and in the tasks: B examples, N cells a side, P = N * N.
 Headings: 0 north (up), 1 east, 2 south, 3 west; a turn right is +1.
 """
 from functools import lru_cache
@@ -16,12 +17,13 @@ SHAPES = {  # one hex byte a row, one bit a pixel
 }
 COLOURS = {"red": (214, 48, 49), "green": (0, 148, 82), "blue": (35, 99, 235),
            "pink": (222, 80, 205)}
-NAMES = ["dark", "floor", "wall", "viewer", "x", "route", "one", "two", "mid"]
-DARK, FLOOR, WALL, VIEWER, X, ROUTE, ONE, TWO, MID = range(9)
+NAMES = ["dark", "floor", "wall", "x", "route", "one", "two", "mid",
+         "north", "east", "south", "west"]             # the last four: where the viewer looks
+DARK, FLOOR, WALL, X, ROUTE, ONE, TWO, MID, VIEWER = range(9)
 OBJECT = len(NAMES)                                    # ids from here on are objects
 NAMES += [f"{colour}-{shape}" for shape in SHAPES for colour in COLOURS]
 N_KINDS = len(NAMES) - OBJECT
-MARKS = {"wall": "fb00df00fb00df00", "viewer": "183c7effdb181800", "x": "c3e77e3c3c7ee7c3",
+MARKS = {"wall": "fb00df00fb00df00", "north": "183c7effdb181800", "x": "c3e77e3c3c7ee7c3",
          "route": "0000181818180000", "one": "1838781818187e00", "two": "3c660c1830607e00",
          "mid": "c3e7ffdbc3c3c300"}
 INK, PAPER, BRICK, NIGHT = (30, 30, 40), (236, 229, 214), (148, 112, 92), (24, 25, 34)
@@ -39,6 +41,8 @@ def _glyphs():
         if bits:
             mask = np.unpackbits(np.frombuffer(bytes.fromhex(bits), np.uint8)).reshape(8, 8) > 0
             glyphs[cell][mask] = BRICK if cell == WALL else COLOURS.get(colour, INK)
+    for heading in range(1, 4):                        # the needle points north
+        glyphs[VIEWER + heading] = np.rot90(glyphs[VIEWER], heading)
     return glyphs
 
 
@@ -115,7 +119,8 @@ def pose_index(heading, row, col, n):
 def look(scene, pose, camera=False):
     """What a viewer at `pose` (B,) sees of `scene` (B, N, N): (view, source), each (B, N, N).
 
-    Walls and DARK cells block the sight, objects do not. The viewer's own cell shows the VIEWER.
+    Walls and DARK cells block the sight, objects do not. The viewer's own cell shows a
+    compass: VIEWER + heading.
     A viewer sees everything ahead and beside it; a `camera` has a field of view of 90 degrees.
     `source` is the world cell (row * N + col) that each view cell shows, N * N where it is DARK.
     """
@@ -125,7 +130,7 @@ def look(scene, pose, camera=False):
     view = np.take_along_axis(padded, source, 1)
     opaque = (view == WALL) | (view == DARK)
     view[opaque.astype(np.float32) @ _between(n) > 0.5] = DARK
-    view[:, (n - 1) * n + n // 2] = VIEWER
+    view[:, (n - 1) * n + n // 2] = VIEWER + pose // (n * n)
     source = np.where(view == DARK, n * n, source)
     return view.reshape(b, n, n), source.reshape(b, n, n)
 

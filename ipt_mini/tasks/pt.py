@@ -16,9 +16,11 @@ from ipt_mini.tasks.words import ID, LEFT, NORTH, OBJECT_WORD, PAD, RIGHT, ZERO,
 NAME = "path tracing"
 VIEWS = 1
 ANSWERS = tuple(w for w in ID if "-" in w)
-KINDS = ("forward", "reverse")
+KINDS = ("forward left", "forward right", "reverse left", "reverse right")
+FIRST = (0.72, 0.13, 0.13, 0.02)        # shares of the kinds early in training, see train.py
 CHANCE = 0.25
-STEPS = 4000                    # of the model's training, by default
+STEPS = 2600                    # of the model's training, by default
+ANSWER_WEIGHT = "0.2@0.4:1@0.6"      # first imagine, then answer: 0.2 early on
 WORLD = {  # walls and objects per 25 cells; route lengths in cells, ends included
     "train": dict(walls=(2, 4), objects=6, lengths=(3, 5)),
     "dense": dict(walls=(4, 6), objects=8, lengths=(3, 5)),
@@ -93,7 +95,7 @@ def propose(rng, b, n, walls, objects, lengths):
         imagination=imagination, answer=answer + OBJECT_WORD,
         cot=phrase(b, "mid row", mid[:, 0] + ZERO, "column", mid[:, 1] + ZERO, "heading",
                    (heading + 2 * reverse) % 4 + NORTH, "gaze", facing + NORTH, "see", listed),
-        kind=reverse,
+        kind=2 * reverse + turn,
         ok=ok & inside & ahead.any(1) & behind.any(1) & ((~seen).sum(1) >= 3))
 
 
@@ -125,7 +127,7 @@ def shortcuts(ex):
     return {
         "nearest candidate to M": (nothing, rank(near), slice(None)),
         "nearest candidate to the route's end": (
-            nothing, rank(distance(place, np.where(ex.kind[:, None] == 0, two, one))), slice(None)),
+            nothing, rank(distance(place, np.where(ex.kind[:, None] < 2, two, one))), slice(None)),
         "most frequent candidate": (
             nothing, rank(-(flat == (candidates - OBJECT_WORD)[..., None]).sum(2)), slice(None)),
         "slot in the query": (nothing, correct.argmax(1), slice(None)),
