@@ -190,7 +190,8 @@ def fit(config, folder, saved, tokenizer, terms, device, clock):
                 since = step % config.eval_every + 1
                 log.append(dict(step=step + 1, seconds=round(clock.seconds["training"], 1),
                                 **{t: round(v / since, 4) for t, v in zip(terms, sums.tolist())},
-                                **validate(model, val, config)))
+                                **{k: round(v, 4) for k, v in validate(
+                                    model, val, config).items()}))
                 sums.zero_()
                 clock("validation")
                 bar.set_postfix({k: v for k, v in log[-1].items() if k not in ("step", "seconds")})
