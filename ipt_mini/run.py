@@ -168,10 +168,9 @@ def prepare(config, split, tokenizer, n_examples):
     """(Examples, Data) of one split: scenes made, drawn as pixels, and read by the tokenizer."""
     examples = make(config.task, split, n_examples, config.data_seed, config.grid)
     rng = np.random.default_rng([config.data_seed, splits(config.task).index(split), 1])
-    device = next(tokenizer.parameters()).device
     # A thousand at a time: pixels of all examples at once would fill a small machine's memory.
     encode = lambda cells: torch.cat([
-        tokenizer.encode(torch.from_numpy(render(part, rng)).to(device)).cpu().flatten(-2)
+        tokenizer.encode(torch.from_numpy(render(part, rng))).cpu().flatten(-2)
         for part in np.array_split(cells, -(-len(cells) // 1000))])
     words = lambda array: torch.from_numpy(array.astype(np.int64))
     return examples, Data(encode(examples.views), words(examples.pose), words(examples.query),
