@@ -39,7 +39,7 @@ def main():
         shutil.copy(ROOT / f"runs/pt-mixed-s0/{name}.png", ROOT / f"docs/{to}.png")
     mean = lambda values: "-" if None in values else f"{statistics.mean(values):.1f}"
     lines = [stamp(f"python benchmarks/imagination.py --seeds {seeds}") +
-             f" Mean over {seeds} seeds, n = 2,000 questions each, in %.", "",
+             f" {'Seed 0' if seeds == 1 else f'Mean over seeds 0 to {seeds - 1}'}, n = 2,000 questions, in %.", "",
              "| task and split | direct | imagine | oracle | exact images |", "|---|---|---|---|---|"]
     lines += [f"| {task} {split} | " + " | ".join(mean(f[k]) for k in ("direct", "imagine", "oracle", "exact")) + " |"
               for (task, split), f in outside.items()]
