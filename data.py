@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from ipt_mini import plots
-from ipt_mini.config import (TASK_NAMES, Parser, UserError, add_arguments, check_fields, run_main,
-                             setting)
+from ipt_mini.config import (SUPERVISIONS, TASK_NAMES, Parser, UserError, add_arguments,
+                             check_fields, run_main, setting)
 from ipt_mini.sequence import N_WORDS, SUPERVISION, Data, layout, pack, token_code
 from ipt_mini.tasks import TASKS, make, shortcut_scores, splits
 from ipt_mini.tasks.grid import DARK, NAMES, OBJECT, WALL, render
@@ -28,7 +28,7 @@ class Options:
     seed: int = setting(0, "of the data", low=0)
     grid: int = setting(5, "cells a side; odd", low=5, high=9)
     out: str = setting("", "the picture; preview-TASK.png if empty")
-    supervision: str = setting("mixed", "for --show-sequence", SUPERVISION)
+    supervision: str = setting("mixed", "for --show-sequence", SUPERVISIONS)
 
 
 def statistics(task, split, examples, seconds):

@@ -80,7 +80,7 @@ def samples(run, path, split="test", count=6):
     examples, data = prepare(config, split, run.tokenizer, config.n_test)
     data = data.take(slice(count)).to(next(run.model.parameters()).device)
     answers = answer_words(config.task, data.answer.device)
-    draw = lambda codes: run.tokenizer.decode(codes.view(config.grid, -1)).cpu().numpy()
+    draw = lambda codes: run.tokenizer.decode(codes.view(config.grid, -1))
     outs = {name: decode(run.model, data, answers, name) for name in SUPPORTED[config.supervision]}
     rows = []
     for e in range(count):
@@ -99,9 +99,9 @@ def tokenizer_report(run, path):
     """Reconstructions and the codebook as a picture; figures over held-out cells."""
     cells, pixels, _ = tokenizer_pixels(run.config, "val", 1000)
     codes = run.tokenizer.encode(pixels)
-    decoded = run.tokenizer.decode(codes).numpy()
+    decoded = run.tokenizer.decode(codes)
     used, perplexity = usage(codes, run.tokenizer.n_codes)
-    atlas = run.tokenizer.decode(torch.arange(run.tokenizer.n_codes)[:, None, None]).numpy()
+    atlas = run.tokenizer.decode(torch.arange(run.tokenizer.n_codes)[:, None, None])
     pick = range(0, len(pixels), len(pixels) // 8)
     plots.strips([[("input", pixels[i].numpy()) for i in pick],
                   [("decoded", decoded[i]) for i in pick],

@@ -25,8 +25,8 @@ from ipt_mini.config import (Config, Parser, UserError, add_arguments, check, ch
                              default_loss, pick_device, run_main, terms_of)
 from ipt_mini.generate import answer_words, decode
 from ipt_mini.losses import LossInput, own_files, rarity, weight_at
-from ipt_mini.run import (get_tokenizer, load_run, machine, new_model, open_folder, prepare, save,
-                          write_json, write_log)
+from ipt_mini.run import (fill, get_tokenizer, load_run, machine, new_model, open_folder, prepare,
+                          save, write_json, write_log)
 from ipt_mini.sequence import N_WORDS, SUPERVISION, Layout, layout, pack
 from ipt_mini.tasks import TASKS
 from ipt_mini.tasks.words import PAD
@@ -162,7 +162,7 @@ def fit(config, folder, saved, tokenizer, terms, device, clock):
     first, log, sums = 0, [], torch.zeros(len(terms), device=device)
     if saved:
         first, log, sums = saved["step"], saved["log"], saved["sums"].to(device)
-        model.load_state_dict(saved["model"])
+        fill(model, saved["model"], folder / "checkpoint.pt")
         for optimizer, state in zip(optimizers, saved["optimizers"]):
             optimizer.load_state_dict(state)
     bar = tqdm(range(first, config.steps), initial=first, total=config.steps, disable=None,
@@ -190,7 +190,8 @@ def fit(config, folder, saved, tokenizer, terms, device, clock):
                 since = step % config.eval_every + 1
                 log.append(dict(step=step + 1, seconds=round(clock.seconds["training"], 1),
                                 **{t: round(v / since, 4) for t, v in zip(terms, sums.tolist())},
-                                **validate(model, val, config)))
+                                **{k: round(v, 4) for k, v in validate(
+                                    model, val, config).items()}))
                 sums.zero_()
                 clock("validation")
                 bar.set_postfix({k: v for k, v in log[-1].items() if k not in ("step", "seconds")})

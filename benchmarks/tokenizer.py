@@ -41,7 +41,7 @@ def main():
         began = time.perf_counter()
         tokenizer = train_tokenizer(pixels, again, seed=seed)
         seconds = time.perf_counter() - began
-        right = (nearest_glyph(tokenizer.decode(tokenizer.encode(held_out)).numpy()) == cells).mean()
+        right = (nearest_glyph(tokenizer.decode(tokenizer.encode(held_out))) == cells).mean()
         results["seeds"].append(dict(seed=seed, seconds=round(seconds, 1), cells_right=round(100 * float(right), 3)))
         lines.append(f"| {seed} | {seconds:.1f} | {100 * right:.3f} |")
     images, ours, theirs = to_images(pixels[:32]), Tokenizer(), Tokenizer()

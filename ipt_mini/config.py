@@ -23,19 +23,22 @@ def setting(default, help, choices=None, low=None, high=None):
     return field(default=default, metadata=dict(help=help, choices=choices, low=low, high=high))
 
 
+# What may be chosen, and how it is told: {value: words}.
 TASK_NAMES = {name: f"{name} ({task.NAME})" for name, task in TASKS.items()}
+SUPERVISIONS = {"label": "label (answers only)", "text_cot": "text_cot (words, then answer)",
+                "ipt": "ipt (imagination, then answer)", "mixed": "mixed (ipt and label)"}
+DEVICES = {"auto": "auto (cuda if there is one)", "cpu": "cpu", "cuda": "cuda", "mps": "mps"}
 
 
 @dataclass
 class Config:
     """Defaults give the main job: a run that ends while one watches."""
     task: str = setting("pt", "what to learn", TASK_NAMES)
-    supervision: str = setting("mixed", "what is trained: label (answers only), text_cot, ipt "
-                               "(imagination, then answer), mixed (ipt and label)", SUPERVISION)
+    supervision: str = setting("mixed", "what is trained", SUPERVISIONS)
     seed: int = setting(0, "first weights and order of the examples", low=0)
     name: str = setting("", "part of the run folder's name; needed if settings below are changed")
     out: str = setting("", "the run folder, instead of runs/TASK-SUPERVISION[-NAME]-sSEED")
-    device: str = setting("auto", "auto, cpu, cuda or mps")
+    device: str = setting("auto", "what to run on", DEVICES)
     # the world and its tokenizer
     grid: int = setting(5, "cells a side of every scene and view; odd", low=5, high=9)
     n_train: int = setting(20000, "training examples", low=64)
@@ -66,15 +69,16 @@ class Config:
 NOT_COMPARED = ("name", "out", "device")
 
 
+def flag(name):
+    return "--" + name.replace("_", "-")
+
+
 def add_arguments(parser, cls=Config):
     """A flag for each field of a dataclass of settings."""
     for f in fields(cls):
-        choices = f.metadata["choices"]
-        help = f.metadata["help"]
-        help += ": " + ", ".join(choices.values()) if choices is TASK_NAMES else ""
-        default = "none" if f.default == "" else f.default
-        parser.add_argument("--" + f.name.replace("_", "-"), type=f.type, default=f.default,
-                            metavar=f.name.upper(), help=f"{help} (default: {default})")
+        words = ": " + ", ".join(f.metadata["choices"].values()) if f.metadata["choices"] else ""
+        parser.add_argument(flag(f.name), type=f.type, default=f.default, metavar=f.name.upper(),
+                            help=f"{f.metadata['help']}{words} (default: {f.default or 'none'})")
 
 
 def default_loss(config):
@@ -96,20 +100,20 @@ def terms_of(config, own=None):
 def check_fields(config):
     """Raise UserError at the first setting of a dataclass that its own metadata forbids."""
     for f in fields(config):
-        value, flag, m = getattr(config, f.name), "--" + f.name.replace("_", "-"), f.metadata
-        if f.type is float and type(value) is int:
-            value = float(value)
-        if type(value) is not f.type:
-            raise UserError(f"{flag} {value!r}: it takes a value of type {f.type.__name__}")
-        if m["choices"] and value not in m["choices"]:
-            names = TASK_NAMES.values() if m["choices"] is TASK_NAMES else m["choices"]
-            raise UserError(f"{flag} {value!r}: there is {', '.join(names)}")
-        if m["low"] is not None and not value >= m["low"]:
-            raise UserError(f"{flag} {value}: it must be at least {m['low']}")
-        if m["high"] is not None and not value <= m["high"]:
-            raise UserError(f"{flag} {value}: it must be at most {m['high']}")
-        if f.name == "grid" and value % 2 == 0:
-            raise UserError(f"--grid {value}: it must be odd, to have a middle column")
+        value, m = getattr(config, f.name), f.metadata
+        wrong = None
+        if type(value) is not f.type and (f.type, type(value)) != (float, int):
+            wrong = f"it takes a value of type {f.type.__name__}"
+        elif m["choices"] and value not in m["choices"]:
+            wrong = f"there is {', '.join(m['choices'].values())}"
+        elif m["low"] is not None and not value >= m["low"]:
+            wrong = f"it must be at least {m['low']}"
+        elif m["high"] is not None and not value <= m["high"]:
+            wrong = f"it must be at most {m['high']}"
+        elif f.name == "grid" and value % 2 == 0:
+            wrong = "it must be odd, to have a middle column"
+        if wrong:
+            raise UserError(f"{flag(f.name)} {value!r}: {wrong}")
 
 
 def check(config, own=None):
@@ -131,8 +135,8 @@ def check_named(config):
     changed = [f.name for f in fields(config) if getattr(config, f.name) != f.default
                and f.name not in (*NOT_COMPARED, "task", "supervision", "seed")]
     if changed and not config.name and not config.out:
-        flags = ", ".join("--" + name.replace("_", "-") for name in changed)
-        raise UserError(f"{flags}: not the default, so give the run a name with --name WORD")
+        raise UserError(f"{', '.join(map(flag, changed))}: not the default, so give the run a name "
+                        "with --name WORD")
 
 
 def compared(config):
@@ -142,10 +146,8 @@ def compared(config):
 
 def config_from(values, where):
     """A checked Config from a dict read from the file `where`."""
-    known = {f.name for f in fields(Config)}
-    if not isinstance(values, dict) or set(values) != known:
-        odd = sorted(set(values) ^ known) if isinstance(values, dict) else "not a table of settings"
-        raise UserError(f"{where}: not the settings of a run of this version ({odd})", 1)
+    if not isinstance(values, dict) or set(values) != {f.name for f in fields(Config)}:
+        raise UserError(f"{where}: not the settings of a run of this version", 1)
     try:
         check(Config(**{**values, "loss": ""}))      # a file must not make us execute another
         return Config(**values)
@@ -155,15 +157,11 @@ def config_from(values, where):
 
 def pick_device(name):
     """`auto` takes CUDA if there is one, else the CPU."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(),
-                 "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return "cuda" if available["cuda"] else "cpu"
-    if name not in available:
-        raise UserError(f"--device {name!r}: there is auto, cpu, cuda, mps")
-    if not available[name]:
-        raise UserError(f"--device {name}: torch finds none on this machine; leave the flag out")
-    return name
+    found = {"cpu": True, "cuda": torch.cuda.is_available(),
+             "mps": torch.backends.mps.is_available()}
+    if name != "auto" and not found.get(name):
+        raise UserError(f"--device {name}: torch finds none here; leave the flag out")
+    return name if name != "auto" else "cuda" if found["cuda"] else "cpu"
 
 
 class Parser(argparse.ArgumentParser):

@@ -32,4 +32,4 @@ def imagination_quality(task, examples, cells, answer):
 
 def picture_cells(tokenizer, codes, grid):
     """Codes (B, P) -> cells (B, N, N): decoded to pixels, each cell read as its nearest glyph."""
-    return nearest_glyph(tokenizer.decode(codes.view(-1, grid, grid)).cpu().numpy())
+    return nearest_glyph(tokenizer.decode(codes.view(-1, grid, grid)))

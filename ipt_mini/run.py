@@ -7,6 +7,7 @@ import io
 import json
 import os
 import platform
+import re
 import time
 import zlib
 from dataclasses import asdict
@@ -85,25 +86,29 @@ def load(path, *keys):
     return content
 
 
+def fill(module, state, file):
+    """The module with weights read from a file; UserError if they are another module's."""
+    try:
+        module.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError):
+        raise UserError(f"{file}: its weights do not fit its settings; delete it and train again",
+                        1) from None
+    return module
+
+
 def load_run(path, device="cpu"):
     """The finished run in folder `path`, ready to answer: Run. UserError if there is none."""
-    path = Path(path)
-    if not path.is_dir():
-        raise UserError(f"{path}: there is no such run folder; train one with train.py")
-    if not (path / "checkpoint.pt").exists():
-        raise UserError(f"{path}: no run folder, or nothing saved there yet (no checkpoint.pt)")
-    saved = load(path / "checkpoint.pt", "config", "step", "model", "tokenizer")
-    config = config_from(saved["config"], path / "checkpoint.pt")
+    path, file = Path(path), Path(path) / "checkpoint.pt"
+    if not file.exists():
+        raise UserError(f"{path}: no run folder, or nothing saved there yet (no checkpoint.pt); "
+                        "train one with train.py")
+    saved = load(file, "config", "step", "model", "tokenizer")
+    config = config_from(saved["config"], file)
     if saved["step"] < config.steps:
         raise UserError(f"{path}: unfinished, at step {saved['step']} of {config.steps}; "
                         "the same train.py command continues it")
-    tokenizer, model = Tokenizer(), new_model(config)
-    try:
-        tokenizer.load_state_dict(saved["tokenizer"])
-        model.load_state_dict(saved["model"])
-    except (RuntimeError, TypeError, AttributeError):
-        raise UserError(f"{path}/checkpoint.pt: its weights do not fit its settings", 1) from None
-    return Run(path, config, model.to(device).eval(), tokenizer.to(device).eval())
+    model = fill(new_model(config), saved["model"], file).to(device).eval()
+    return Run(path, config, model, fill(Tokenizer(), saved["tokenizer"], file).to(device).eval())
 
 
 def open_folder(config, force=False):
@@ -151,28 +156,21 @@ def get_tokenizer(config, folder):
     """The tokenizer of this world, beside the run folder: loaded, or trained once and saved."""
     path = folder.parent / (f"tokenizer-g{config.grid}-s{config.data_seed}"
                             f"-t{config.tokenizer_steps}.pt")
-    tokenizer = Tokenizer()
     if path.exists():
-        try:
-            tokenizer.load_state_dict(load(path, "tokenizer")["tokenizer"])
-        except (RuntimeError, TypeError, AttributeError):
-            raise UserError(f"{path}: no tokenizer of this version; delete the file", 1) from None
-    else:
-        _, pixels, again = tokenizer_pixels(config, "train", 2000)
-        tokenizer = train_tokenizer(pixels, again, seed=config.data_seed,
-                                    steps=config.tokenizer_steps)
-        save(path, tokenizer=tokenizer.state_dict())
-    return tokenizer.eval()
+        return fill(Tokenizer(), load(path, "tokenizer")["tokenizer"], path).eval()
+    _, pixels, again = tokenizer_pixels(config, "train", 2000)
+    tokenizer = train_tokenizer(pixels, again, seed=config.data_seed, steps=config.tokenizer_steps)
+    save(path, tokenizer=tokenizer.state_dict())
+    return tokenizer
 
 
 def prepare(config, split, tokenizer, n_examples):
     """(Examples, Data) of one split: scenes made, drawn as pixels, and read by the tokenizer."""
     examples = make(config.task, split, n_examples, config.data_seed, config.grid)
     rng = np.random.default_rng([config.data_seed, splits(config.task).index(split), 1])
-    device = next(tokenizer.parameters()).device
     # A thousand at a time: pixels of all examples at once would fill a small machine's memory.
     encode = lambda cells: torch.cat([
-        tokenizer.encode(torch.from_numpy(render(part, rng)).to(device)).cpu().flatten(-2)
+        tokenizer.encode(torch.from_numpy(render(part, rng))).cpu().flatten(-2)
         for part in np.array_split(cells, -(-len(cells) // 1000))])
     words = lambda array: torch.from_numpy(array.astype(np.int64))
     return examples, Data(encode(examples.views), words(examples.pose), words(examples.query),
@@ -181,10 +179,8 @@ def prepare(config, split, tokenizer, n_examples):
 
 def machine():
     """What a figure was measured on, for the files that hold figures."""
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.split(": ")[1] for line in lines if line.startswith("model name")), name)
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    name = (re.findall(r"model name\s*: (.*)", info) + [platform.processor()])[0]
     return dict(cpu=name, cores=os.cpu_count(), threads=torch.get_num_threads(),
                 gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
                 python=platform.python_version(), torch=torch.__version__, numpy=np.__version__,

@@ -126,20 +126,22 @@ class Tokenizer(nn.Module):
 
     @torch.no_grad()
     def encode(self, pixels):
-        """pixels (..., H, W, 3) uint8 -> codes (..., h, w) int64."""
+        """pixels (..., H, W, 3) uint8, on any device -> codes (..., h, w) int64, on the module's."""
         lead, (H, W, _) = pixels.shape[:-3], pixels.shape[-3:]
-        codes = [self.quantizer.nearest(
-            self.encoder(to_images(part)).permute(0, 2, 3, 1).flatten(0, 2)).view(len(part), -1)
-            for part in pixels.reshape(-1, H, W, 3).split(4096)]
+        codes = []
+        for part in pixels.reshape(-1, H, W, 3).split(4096):
+            z_e = self.encoder(to_images(part.to(self.quantizer.codebook.device)))
+            codes.append(self.quantizer.nearest(z_e.permute(0, 2, 3, 1).flatten(0, 2)))
         return torch.cat(codes).view(*lead, H // PATCH, W // PATCH)
 
     @torch.no_grad()
     def decode(self, codes):
-        """codes (..., h, w) -> pixels (..., H, W, 3) uint8. Each code is decoded on its own."""
+        """codes (..., h, w) -> pixels (..., H, W, 3) uint8 array. Each code is decoded alone."""
         atlas = self.decoder(self.quantizer.codebook[:, :, None, None])    # (K, 3, 8, 8)
-        tiles = ((atlas.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1)[codes]
+        atlas = ((atlas.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu()
+        tiles = atlas[codes.cpu()]
         *lead, h, w, _, _, _ = tiles.shape
-        return tiles.transpose(-4, -3).reshape(*lead, h * PATCH, w * PATCH, 3)
+        return tiles.transpose(-4, -3).reshape(*lead, h * PATCH, w * PATCH, 3).numpy()
 
 
 def to_images(pixels):

@@ -221,3 +221,23 @@ def test_words_and_codes_do_not_overlap():
     codes = torch.arange(32)
     assert torch.equal(token_code(code_token(codes)), codes)
     assert code_token(0) == N_WORDS == max(ID.values()) + 1
+
+
+def test_rows_come_in_uneven_shares_first_and_all_of_them_later():
+    from ipt_mini.config import Config
+    from train import rows_of
+    config, kind = Config(task="pt", n_train=640, steps=100, batch_size=64, curriculum=0.5), np.arange(640) % 4
+    early = np.concatenate([kind[rows_of(step, config, kind)] for step in range(50)])
+    assert np.abs(np.bincount(early) / len(early) - TASKS["pt"].FIRST).max() < 0.03
+    epoch = torch.cat([rows_of(step, config, kind) for step in range(60, 70)])
+    assert sorted(epoch.tolist()) == list(range(640))
+    assert torch.equal(rows_of(3, config, kind), rows_of(3, config, kind))
+
+
+def test_settings_read_from_a_file_never_execute_the_loss_file_they_name(tmp_path):
+    from dataclasses import asdict
+
+    from ipt_mini.config import Config, config_from
+    own = tmp_path / "bad.py"
+    own.write_text("raise SystemExit('executed')\n")
+    assert config_from({**asdict(Config()), "loss": f"answer=1,{own}:term=1"}, "here").loss.endswith("term=1")

@@ -1,0 +1,55 @@
+"""Is the imagination used, and does it hold out of the domain? From the runs that main_job.py trained.
+
+    python benchmarks/imagination.py [--seeds 3]      writes benchmarks/imagination.md, .json; about 3 minutes
+
+Also copies the pictures that the README shows from the runs of seed 0 to docs/.
+"""
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+
+from report import ROOT, publish, stamp
+
+TASKS = ("pet", "pt", "mvc")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=3)
+    seeds = parser.parse_args().seeds
+    outside, replaced = {}, {}
+    for task in TASKS:
+        for seed in range(seeds):
+            folder = ROOT / f"runs/{task}-mixed-s{seed}"
+            for more in ([], ["--replace"]):
+                subprocess.run([sys.executable, "eval.py", str(folder), *more], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+            report = json.loads((folder / "eval.json").read_text())
+            for split in (s for s in report if s != "machine"):
+                for decode in ("direct", "imagine", "oracle"):
+                    outside.setdefault((task, split), {}).setdefault(decode, []).append(report[split][decode]["accuracy"])
+                outside[task, split].setdefault("exact", []).append(report[split]["imagine"]["imagination"]["exact_images"])
+            for row in json.loads((folder / "replace.json").read_text())["rows"]:
+                replaced.setdefault(row["picture"], {}).setdefault(task, []).append((row["accuracy"], row["follows"]))
+    for task in TASKS:
+        shutil.copy(ROOT / f"runs/{task}-mixed-s0/samples.png", ROOT / f"docs/samples-{task}.png")
+    for name, to in (("curve", "curve-pt"), ("replace", "replace-pt"), ("tokenizer", "tokenizer")):
+        shutil.copy(ROOT / f"runs/pt-mixed-s0/{name}.png", ROOT / f"docs/{to}.png")
+    mean = lambda values: "-" if None in values else f"{statistics.mean(values):.1f}"
+    lines = [stamp(f"python benchmarks/imagination.py --seeds {seeds}") +
+             f" {'Seed 0' if seeds == 1 else f'Mean over seeds 0 to {seeds - 1}'}, n = 2,000 questions, in %.", "",
+             "| task and split | direct | imagine | oracle | exact images |", "|---|---|---|---|---|"]
+    lines += [f"| {task} {split} | " + " | ".join(mean(f[k]) for k in ("direct", "imagine", "oracle", "exact")) + " |"
+              for (task, split), f in outside.items()]
+    lines += ["", "Answers after another picture was put in place of the own imagination: *right / follows the picture*, that "
+              "is, the answer that the rule reads off it.", "",
+              "| picture | " + " | ".join(task.upper() for task in TASKS) + " |", "|---|---|---|---|"]
+    lines += [f"| {picture} | " + " | ".join(" / ".join(map(mean, zip(*by[task]))) for task in TASKS) + " |"
+              for picture, by in replaced.items()]
+    publish("imagination", lines, dict(splits={" ".join(k): v for k, v in outside.items()}, replaced=replaced))
+
+
+if __name__ == "__main__":
+    main()
