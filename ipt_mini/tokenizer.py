@@ -126,7 +126,7 @@ class Tokenizer(nn.Module):
 
     @torch.no_grad()
     def encode(self, pixels):
-        """pixels (..., H, W, 3) uint8, on any device -> codes (..., h, w) int64, on the module's."""
+        """pixels (..., H, W, 3) uint8, on any device -> codes (..., h, w) int64, on its own."""
         lead, (H, W, _) = pixels.shape[:-3], pixels.shape[-3:]
         codes = []
         for part in pixels.reshape(-1, H, W, 3).split(4096):
@@ -171,7 +171,7 @@ def train_tokenizer(pixels, again, *, seed=0, steps=800, batch=32, lr=1e-2, beta
         model = Tokenizer().to(pixels.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps, pct_start=0.1)
-    for step in trange(steps, desc="tokenizer", leave=False, disable=None, dynamic_ncols=True):
+    for step in trange(steps, desc="tokenizer", leave=False, disable=None):
         rows = torch.randint(len(pixels), (batch,), generator=g).to(pixels.device)
         images, wanted = to_images(pixels[rows]), to_images(again[rows])
         if step == warmup:
