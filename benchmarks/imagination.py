@@ -24,8 +24,11 @@ def main():
     for task in TASKS:
         for seed in range(seeds):
             folder = ROOT / f"runs/{task}-mixed-s{seed}"
-            for more in ([], ["--replace"]):
-                subprocess.run([sys.executable, "eval.py", str(folder), *more], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+            trained = (folder / "metrics.json").stat().st_mtime
+            for file, more in (("eval.json", []), ("replace.json", ["--replace"])):
+                if not (folder / file).exists() or (folder / file).stat().st_mtime < trained:
+                    subprocess.run([sys.executable, "eval.py", str(folder), *more], cwd=ROOT, check=True,
+                                   stdout=subprocess.DEVNULL)
             report = json.loads((folder / "eval.json").read_text())
             for split in (s for s in report if s != "machine"):
                 for decode in ("direct", "imagine", "oracle"):

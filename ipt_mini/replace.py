@@ -48,6 +48,7 @@ def other_answers(task, examples, rng, tries=100):
     return donor, found
 
 
+@torch.no_grad()
 def replacement_test(run, split="test", n_examples=0):
     """A list of rows: dict(picture, n, accuracy, low, high, follows), in percent.
 
