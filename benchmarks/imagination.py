@@ -7,11 +7,12 @@ Also copies the pictures that the README shows from the runs of seed 0 to docs/.
 import argparse
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 
 from report import ROOT, publish, stamp
+
+from ipt_mini.compare import interval
 
 TASKS = ("pet", "pt", "mvc")
 
@@ -40,9 +41,10 @@ def main():
         shutil.copy(ROOT / f"runs/{task}-mixed-s0/samples.png", ROOT / f"docs/samples-{task}.png")
     for name, to in (("curve", "curve-pt"), ("replace", "replace-pt"), ("tokenizer", "tokenizer")):
         shutil.copy(ROOT / f"runs/pt-mixed-s0/{name}.png", ROOT / f"docs/{to}.png")
-    mean = lambda values: "-" if None in values else f"{statistics.mean(values):.1f}"
+    mean = lambda values: "-" if None in values else "{:.1f}".format(*interval(values)) if seeds == 1 else (
+        "{:.1f} ± {:.1f}".format(*interval(values)))
     lines = [stamp(f"python benchmarks/imagination.py --seeds {seeds}") +
-             f" {'Seed 0' if seeds == 1 else f'Mean over seeds 0 to {seeds - 1}'}, n = 2,000 questions, in %.", "",
+             f" {'Seed 0' if seeds == 1 else f'Mean and 95% t interval over seeds 0 to {seeds - 1}'}, n = 2,000 questions, in %.", "",
              "| task and split | direct | imagine | oracle | exact images |", "|---|---|---|---|---|"]
     lines += [f"| {task} {split} | " + " | ".join(mean(f[k]) for k in ("direct", "imagine", "oracle", "exact")) + " |"
               for (task, split), f in outside.items()]

@@ -5,15 +5,13 @@
 """
 import argparse
 import json
-import statistics
 import subprocess
 import sys
-from pathlib import Path
 
-from report import publish
+from report import ROOT, publish
 
-ROOT = Path(__file__).resolve().parents[1]
-T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}                 # Student's t, two-sided, by number of seeds
+from ipt_mini.compare import interval
+
 ROWS = {
     "minutes, all stages": lambda m: m["minutes"]["all"],
     "imagine accuracy": lambda m: m["test"]["imagine"]["accuracy"],
@@ -51,8 +49,8 @@ def main():
         cells = []
         for task, metrics in runs.items():
             values = [figure(m) for m in metrics]
-            mean = statistics.mean(values)
-            half = T95[a.seeds] * statistics.stdev(values) / a.seeds ** 0.5 if a.seeds > 1 else None
+            mean, half = interval(values)
+            half = half if a.seeds > 1 else None
             table.setdefault(task, {})[name] = dict(mean=round(mean, 2), half=half and round(half, 2), seeds=values)
             cells.append(f"{mean:.1f}" + (f" ± {half:.1f}" if half is not None else ""))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")

@@ -5,21 +5,18 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-import sys
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-from ipt_mini.run import machine
+from report import publish, stamp
+
+import numpy
+
 from ipt_mini.tasks import TASKS, make, shortcut_scores
-from report import publish
 
 
 def main():
-    where = machine()
-    lines = [f"`python benchmarks/shortcuts.py`: 20,000 training examples, seed 0; {where['cpu']}, one core, numpy "
-             f"{where['numpy']}, {where['date']}.", "", "| task | | % |", "|---|---|---|"]
+    lines = [stamp("python benchmarks/shortcuts.py", numpy=numpy.__version__) + " 20,000 training examples, seed 0.", "",
+             "| task | | % |", "|---|---|---|"]
     for name, task in TASKS.items():
         began = time.perf_counter()
         examples = make(name, "train", 20000)

@@ -66,7 +66,7 @@ def figures(group):
 
 
 def verdict(ours, first):
-    """'+1.2 ± 0.8 better' from two {seed: percent}, paired by seed; '' without common seeds."""
+    """'+1.2 ± 0.8 better' from two {seed: percent}, paired by their common seeds."""
     pairs = [ours[seed] - first[seed] for seed in sorted(ours.keys() & first.keys())]
     if not pairs:
         return "no common seed"
