@@ -1,11 +1,13 @@
 """Test runs: accuracy by way of answering, quality of the imagination, and mistakes in words.
 
     python eval.py runs/pt-mixed-s0               test split and those out of the domain: eval.json
+    python eval.py runs/pt-mixed-s0 --decode vote --samples 8 --temperature 0.7
     python eval.py runs/pt-mixed-s0 --replace     is the imagination used? replace.json, replace.png
     python eval.py runs/pt-mixed-s* runs/pt-label-s*         compare groups of runs, seed by seed
 
 From a notebook: evaluate(path), load_run(path).
 """
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,8 @@ import torch
 
 from ipt_mini import plots
 from ipt_mini.compare import markdown, read_runs
-from ipt_mini.config import Parser, UserError, pick_device, run_main
+from ipt_mini.config import (DEVICES, Parser, UserError, add_arguments, check_fields, pick_device,
+                             run_main, setting)
 from ipt_mini.generate import DECODES, answer_words, decode
 from ipt_mini.measure import imagination_quality, picture_cells, proportion
 from ipt_mini.replace import replacement_test
@@ -25,11 +28,15 @@ from ipt_mini.tokenizer import usage
 
 SUPPORTED = {"label": ("direct",), "text_cot": ("think",), "ipt": ("imagine", "oracle", "direct"),
              "mixed": ("direct", "imagine", "oracle")}
+IMAGINING = ("imagine", "sample", "vote")    # the last two, if asked for, where the first is known
 UNTRAINED = {("ipt", "direct")}   # allowed, but such a model never saw an answer follow the query
 
 
-def evaluate(run, splits_wanted=None, decodes=None, n_examples=None):
-    """All figures of a Run, or of the run in a folder, as a dict: split -> decode -> figures."""
+def evaluate(run, splits_wanted=None, decodes=None, n_examples=None, drawing=None):
+    """All figures of a Run, or of the run in a folder, as a dict: split -> decode -> figures.
+
+    drawing: arguments of the decodes "sample" and "vote".
+    """
     run = run if isinstance(run, Run) else load_run(run)
     config, task = run.config, TASKS[run.config.task]
     device = next(run.model.parameters()).device
@@ -41,7 +48,7 @@ def evaluate(run, splits_wanted=None, decodes=None, n_examples=None):
         scores = shortcut_scores(config.task, examples)
         figures = report[split] = {"shortcuts": {k: round(100 * v, 1) for k, v in scores.items()}}
         for name in decodes or SUPPORTED[config.supervision]:
-            out = decode(run.model, data, answers, name)
+            out = decode(run.model, data, answers, name, **drawing or {})
             answer = out.answer.cpu().numpy()
             right = answer == examples.answer
             groups = {kind: examples.kind == k for k, kind in enumerate(task.KINDS)}
@@ -50,7 +57,7 @@ def evaluate(run, splits_wanted=None, decodes=None, n_examples=None):
             f = figures[name] = proportion(right)
             f["by_kind"] = {k: proportion(right[rows]) for k, rows in groups.items() if rows.any()}
             f["untrained"] = (config.supervision, name) in UNTRAINED
-            if name == "imagine":
+            if name in IMAGINING:
                 cells = picture_cells(run.tokenizer, out.imagination, config.grid)
                 f["imagination"] = imagination_quality(config.task, examples, cells, answer)
                 f["mistakes"] = mistakes(examples, cells, answer)
@@ -130,7 +137,7 @@ def lines(report):
                 yield from (f"    mistake: {m}" for m in f["mistakes"])
 
 
-def evaluate_one(path, a, device):
+def evaluate_one(path, a, device, replace):
     """Full evaluation or replacement test of one run: printed, and written into its folder."""
     run = load_run(path, device)
     task, supervision = run.config.task, run.config.supervision
@@ -138,15 +145,20 @@ def evaluate_one(path, a, device):
     for s in wanted:
         if s not in splits(task):
             raise UserError(f"--splits {s!r}: {task} has {', '.join(splits(task))}")
-    if a.decode and a.decode not in SUPPORTED[supervision]:
+    imagines = "imagine" in SUPPORTED[supervision]
+    if a.decode and a.decode not in SUPPORTED[supervision] + IMAGINING * imagines:
         raise UserError(f"--decode {a.decode!r}: {run.path}, trained with {supervision}, "
                         f"supports {', '.join(SUPPORTED[supervision])}")
     print(f"{run.path}: {task}, {supervision}")
-    if not a.replace:
-        report = evaluate(run, wanted, [a.decode] if a.decode else None, a.n)
+    if not replace:
+        drawing = {"sample": dict(temperature=a.temperature, top_k=a.top_k)}
+        drawing["vote"] = dict(samples=a.samples, **drawing["sample"])
+        report = evaluate(run, wanted, [a.decode] if a.decode else None, a.n,
+                          drawing.get(a.decode))
         print("\n".join(lines(report)))
-        return write_json(run.path / "eval.json", dict(machine=machine(), **report))
-    if "imagine" not in SUPPORTED[supervision]:
+        file = f"eval-{a.decode}.json" if a.decode else "eval.json"
+        return write_json(run.path / file, dict(machine=machine(), options=asdict(a), **report))
+    if not imagines:
         raise UserError(f"--replace: {run.path}, trained with {supervision}, imagines nothing")
     rows = replacement_test(run, (wanted or ["test"])[0], a.n)
     for r in rows:
@@ -175,19 +187,31 @@ def compare_all(paths):
     (paths[0].parent / "compare.md").write_text("\n".join(table) + "\n")
 
 
+@dataclass
+class Options:
+    splits: str = setting("", "names, with commas; if empty, all tests")
+    decode: str = setting("", "one way to answer; if empty, all that the run was trained for",
+                          {"": "all", **{name: name for name in DECODES}})
+    n: int = setting(0, "examples a split; 0: as many as the run was tested on", low=0)
+    temperature: float = setting(1.0, "of the decodes sample and vote", low=0.01)
+    top_k: int = setting(0, "codes that may be drawn there; 0: all", low=0)
+    samples: int = setting(8, "imaginations a question, for the decode vote", low=1)
+    device: str = setting("auto", "what to run on", DEVICES)
+
+
 def main():
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="finished; more than one: compare")
-    parser.add_argument("--splits", default="", help="names, with commas (default: all tests)")
-    parser.add_argument("--decode", default="", help=", ".join(DECODES) + " (default: all)")
+    add_arguments(parser, Options)
     parser.add_argument("--replace", action="store_true", help="the replacement test")
-    parser.add_argument("--n", type=int, default=0, help="examples a split")
-    parser.add_argument("--device", default="auto")
-    a = parser.parse_args()
-    device, paths = pick_device(a.device), [Path(path) for path in a.runs]
-    if len(paths) == 1 or a.replace or a.splits or a.decode:
+    values = vars(parser.parse_args())
+    paths, replace = [Path(path) for path in values.pop("runs")], values.pop("replace")
+    a = Options(**values)
+    check_fields(a)
+    device = pick_device(a.device)
+    if len(paths) == 1 or replace or a.splits or a.decode:
         for path in paths:
-            evaluate_one(path, a, device)
+            evaluate_one(path, a, device, replace)
     else:
         compare_all(paths)
 

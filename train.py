@@ -27,9 +27,10 @@ from ipt_mini.generate import answer_words, decode
 from ipt_mini.losses import LossInput, own_files, rarity, weight_at
 from ipt_mini.run import (fill, get_tokenizer, load_run, machine, new_model, open_folder, prepare,
                           save, write_json, write_log)
-from ipt_mini.sequence import N_WORDS, SUPERVISION, Layout, layout, pack
+from ipt_mini.sequence import IMAGINE, N_WORDS, SUPERVISION, Layout, code_token, layout, pack
 from ipt_mini.tasks import TASKS
 from ipt_mini.tasks.words import PAD
+from ipt_mini.tokenizer import Tokenizer
 
 SAVE_EVERY = 30               # seconds between checkpoints
 
@@ -127,11 +128,37 @@ def training_set(config, tokenizer, device):
                        torch.cat([torch.ones(N_WORDS), weight]).to(device), examples.kind)
 
 
-def losses_of(model, examples, rows, terms, tokenizer):
-    """The loss terms of the examples `rows`, one after the other: (terms,)."""
-    tokens, targets, pose, where, padded, weight, _ = examples
+@torch.no_grad()
+def corrupted(model, examples, rows, config, step):
+    """Tokens (B, T) of the examples `rows`, a share of the imagined inputs replaced.
+
+    In training the model goes on from the true picture, in use from its own: it never saw a mistake
+    (exposure bias). Here it sees some, random codes or what it would have drawn itself in one
+    parallel pass (scheduled sampling, arXiv 1906.07651). The targets stay true.
+    """
+    tokens, where = examples.tokens[rows], examples.layout
+    shown = ((where.segment == IMAGINE) & (where.row > 0)).nonzero().flatten()          # (P,)
+    seed = np.random.SeedSequence([config.seed, step, 2]).generate_state(1)[0]
+    rng = torch.Generator(tokens.device).manual_seed(int(seed))
+    wrong = torch.rand(len(rows), len(shown), generator=rng, device=tokens.device) < config.corrupt
+    chance = torch.ones(wrong.numel(), Tokenizer.n_codes, device=tokens.device)
+    if config.corrupt_by == "own":                # a token is predicted at the position before it
+        h = model.states(tokens, examples.pose[rows], where, examples.padded, shown - 1)
+        chance = model.head(h)[..., N_WORDS:].softmax(-1).flatten(0, 1)
+    drawn = code_token(chance.multinomial(1, generator=rng)).view(wrong.shape)
+    tokens[:, shown] = torch.where(wrong, drawn, tokens[:, shown])
+    return tokens
+
+
+def losses_of(model, examples, rows, terms, tokenizer, tokens=None):
+    """The loss terms of the examples `rows`, one after the other: (terms,).
+
+    tokens: (B, T) to be read instead of those of the examples.
+    """
+    _, targets, pose, where, padded, weight, _ = examples
+    tokens = examples.tokens[rows] if tokens is None else tokens
     with torch.autocast("cuda", torch.bfloat16, enabled=rows.is_cuda):
-        hidden = model.states(tokens[rows], pose[rows], where, padded, where.loss_at)
+        hidden = model.states(tokens, pose[rows], where, padded, where.loss_at)
         logits = model.head(hidden)
     batch = LossInput(logits.float(), targets[rows], where.segment[where.loss_at], weight,
                       hidden.float(), model.project, tokenizer)
@@ -174,7 +201,8 @@ def fit(config, folder, saved, tokenizer, terms, device, clock):
                 optimizer.param_groups[0]["lr"] = peak * rate(step, config)
             model.train()
             rows = rows_of(step, config, examples.kind).to(device)
-            losses = losses_of(model, examples, rows, terms, tokenizer)
+            tokens = corrupted(model, examples, rows, config, step) if config.corrupt else None
+            losses = losses_of(model, examples, rows, terms, tokenizer, tokens)
             weights = [weight_at(schedule, step / config.steps) for _, schedule in terms.values()]
             model.zero_grad()
             (losses @ losses.new_tensor(weights)).backward()

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 import torch
 
 from ipt_mini.losses import SEGMENT_OF, parse_loss
-from ipt_mini.sequence import SUPERVISION
+from ipt_mini.sequence import IMAGINE, SUPERVISION
 from ipt_mini.tasks import TASKS
 
 
@@ -27,6 +27,7 @@ def setting(default, help, choices=None, low=None, high=None):
 TASK_NAMES = {name: f"{name} ({task.NAME})" for name, task in TASKS.items()}
 SUPERVISIONS = {"label": "label (answers only)", "text_cot": "text_cot (words, then answer)",
                 "ipt": "ipt (imagination, then answer)", "mixed": "mixed (ipt and label)"}
+CORRUPTIONS = {"random": "random (any code)", "own": "own (what the model draws there)"}
 DEVICES = {"auto": "auto (cuda if there is one)", "cpu": "cpu", "cuda": "cuda", "mps": "mps"}
 
 
@@ -53,6 +54,9 @@ class Config:
     # its training
     loss: str = setting("", "terms and weights, such as answer=1,imagination=1; if empty, answer="
                         "the task's ANSWER_WEIGHT, and imagination=1 or cot=1 if they are trained")
+    corrupt: float = setting(0.0, "share of the imagined inputs that are replaced in training",
+                             low=0, high=1)
+    corrupt_by: str = setting("random", "what replaces them", CORRUPTIONS)
     rarity: float = setting(0.5, "weight of an imagined code: frequency ** -rarity", low=0, high=1)
     steps: int = setting(0, "steps of stage 2; 0: as many as the task needs", low=0)
     batch_size: int = setting(64, "examples a step", low=1)
@@ -123,6 +127,9 @@ def check(config, own=None):
         raise UserError(f"--n-head {config.n_head}: heads must divide the width --n-embd "
                         f"{config.n_embd} into parts of 4, 8, 12 ... dimensions")
     terms_of(config, own)
+    if config.corrupt and not any(IMAGINE in b for b in SUPERVISION[config.supervision]):
+        raise UserError(f"--corrupt {config.corrupt}: --supervision {config.supervision} trains no "
+                        "imagination that could be corrupted")
     if config.n_train < config.batch_size:
         raise UserError(f"--batch-size {config.batch_size}: more than --n-train {config.n_train}")
     if config.name and not config.name.replace("-", "").replace("_", "").isalnum():

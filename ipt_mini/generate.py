@@ -1,4 +1,4 @@
-"""Ways to answer: directly, after an imagined view, after the true one, or after a thought.
+"""Ways to answer: directly, after an imagined view, the true one, or a thought in words.
 
 Each decode runs the prefix once (`feed` of many tokens) and then one token at a time, with keys and
 values cached. The answer is the most likely of all answer words of the task.
@@ -10,7 +10,7 @@ import torch
 
 from ipt_mini.model import KVCache
 from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, THINK, code_token, layout,
-                               token_code)
+                               near_to_far, reading_order)
 from ipt_mini.tasks import TASKS
 from ipt_mini.tasks.words import ID, PAD
 
@@ -37,8 +37,8 @@ class Stream:
         start, self.end = self.end, self.end + tokens.shape[1]
         self.padding[:, start:self.end] = tokens == PAD
         x = self.model.embed(tokens, self.pose, self.layout, start)
-        h = self.model.hidden(x, self.layout, self.padding[:, :self.end], self.cache, start)
-        return self.model.head(h[:, -1])
+        h = self.model.hidden(x, self.layout, self.padding[:, :self.end], self.cache, start, [-1])
+        return self.model.head(h[:, 0])
 
     def open(self, segment):
         """Append the token that opens a segment."""
@@ -71,20 +71,40 @@ def replaced(model, data, answers, imagination):
     """Answer after a given imagination (B, P) of codes, whatever it shows."""
     stream = start(model, data, (IMAGINE, ANSWER))
     stream.open(IMAGINE)
-    stream.feed(code_token(imagination.flip(1)))
+    stream.feed(code_token(near_to_far(imagination)))
     return Decoded(answer(stream, answers), imagination)
 
 
-def imagine(model, data, answers):
-    """Imagine code after code, each the most likely one, then answer."""
+def likeliest(logits):
+    """Codes (B, 1) of the largest logits (B, K)."""
+    return logits.argmax(1, keepdim=True)
+
+
+def imagine(model, data, answers, pick=likeliest):
+    """Imagine code after code, then answer. `pick` chooses codes (B, 1) from logits (B, K)."""
     stream = start(model, data, (IMAGINE, ANSWER))
     logits = stream.open(IMAGINE)
     codes = []
     for _ in range(data.imagination.shape[1]):
-        token = N_WORDS + logits[:, N_WORDS:].argmax(1, keepdim=True)      # image tokens only
-        codes.append(token_code(token))
-        logits = stream.feed(token)
-    return Decoded(answer(stream, answers), torch.cat(codes[::-1], 1))
+        codes.append(pick(logits[:, N_WORDS:]))                            # image tokens only
+        logits = stream.feed(code_token(codes[-1]))
+    return Decoded(answer(stream, answers), reading_order(torch.cat(codes, 1)))
+
+
+def sample(model, data, answers, temperature=1.0, top_k=0, rng=None):
+    """Imagine with codes drawn at a temperature, from the `top_k` likeliest (0: all); answer."""
+    def draw(logits):
+        if top_k:
+            least = logits.topk(min(top_k, logits.shape[1])).values[:, -1:]
+            logits = logits.masked_fill(logits < least, -torch.inf)
+        return (logits / temperature).softmax(1).multinomial(1, generator=rng)
+    return imagine(model, data, answers, draw)
+
+
+def vote(model, data, answers, samples=8, **drawing):
+    """What most of several samples answer; the imagination is the first one's."""
+    outs = [sample(model, data, answers, **drawing) for _ in range(samples)]
+    return Decoded(torch.stack([out.answer for out in outs]).mode(0).values, outs[0].imagination)
 
 
 def think(model, data, answers):
@@ -100,7 +120,8 @@ def think(model, data, answers):
     return Decoded(answer(stream, answers), cot=torch.cat(words, 1))
 
 
-DECODES = {"direct": direct, "imagine": imagine, "oracle": oracle, "think": think}
+DECODES = {"direct": direct, "imagine": imagine, "oracle": oracle, "think": think,
+           "sample": sample, "vote": vote}
 
 
 def answer_words(task, device=None):
@@ -110,8 +131,10 @@ def answer_words(task, device=None):
 
 @torch.no_grad()
 def decode(model, data, answers, name, batch=500, **more):
-    """One of DECODES over all of `data`, in batches: Decoded."""
+    """One of DECODES over all of `data`, in batches: Decoded. `more` are arguments of its own."""
     model.eval()
+    if name in ("sample", "vote"):                 # the same draws for the same call
+        more = {"rng": torch.Generator(data.answer.device).manual_seed(0), **more}
     parts = [DECODES[name](model, data.take(slice(i, i + batch)), answers, **more)
              for i in range(0, len(data.answer), batch)]
     return Decoded(*(None if f[0] is None else torch.cat(f) for f in zip(*parts)))

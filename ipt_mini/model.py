@@ -56,15 +56,15 @@ class Attention(nn.Module):
         # of many. A gain that is learned lets a head sharpen.
         self.gain = nn.Parameter(torch.ones(config.n_head, 1, config.n_embd // config.n_head))
 
-    def forward(self, x, mask, turns, cache, start):
+    def forward(self, x, mask, turns, cache, start, at):
         B, T, C = x.shape
         q, k, v = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (B, H, T, D)
-        q, k = F.rms_norm(q, q.shape[-1:]) * self.gain, F.rms_norm(k, k.shape[-1:])
-        q, k = rotate(q, turns[0]), rotate(k, turns[1])
+        q = rotate(F.rms_norm(q[:, :, at], q.shape[-1:]) * self.gain, turns[0][:, at])
+        k = rotate(F.rms_norm(k, k.shape[-1:]), turns[1])
         if cache is not None:
             k, v = cache.update(self.layer, start, k, v)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.out(y.transpose(1, 2).reshape(B, T, C))
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[..., at, :])
+        return self.out(y.transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
@@ -75,8 +75,9 @@ class Block(nn.Module):
         self.up = nn.Linear(config.n_embd, 4 * config.n_embd, bias=False)
         self.down = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
 
-    def forward(self, x, mask, turns, cache=None, start=0):
-        x = x + self.attention(self.norm1(x), mask, turns, cache, start)
+    def forward(self, x, mask, turns, cache=None, start=0, at=slice(None)):
+        """x (B, T, C) -> (B, T, C), or only its rows `at`: all tokens are seen, few go on."""
+        x = x[:, at] + self.attention(self.norm1(x), mask, turns, cache, start, at)
         return x + self.down(F.relu(self.up(self.norm2(x))).square())
 
 
@@ -143,8 +144,8 @@ class Model(nn.Module):
             factors.append(torch.polar(torch.ones_like(angle), angle))
         return torch.stack([factors[h % 4] for h in range(self.config.n_head)]), factors[0]
 
-    def hidden(self, x, layout, padding=None, cache=None, start=0):
-        """Embedded tokens (B, T, C) -> normed hidden states (B, T, C).
+    def hidden(self, x, layout, padding=None, cache=None, start=0, at=slice(None)):
+        """Embedded tokens (B, T, C) -> normed hidden states (B, T, C), or only those `at`.
 
         padding: (B, start + T) bool, True where a token is <pad> and must not be attended to.
         """
@@ -152,18 +153,17 @@ class Model(nn.Module):
         mask, turns = layout.mask[start:end, :end], self.turns(layout, slice(start, end))
         if padding is not None:
             mask = mask & ~padding[:, None, None, :]                       # (B, 1, T, end)
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             x = block(x, mask, turns, cache, start)
-        return self.norm(x)
+        return self.norm(self.blocks[-1](x, mask, turns, cache, start, at))
 
-    def states(self, tokens, pose, layout, padded=True, at=None):
-        """Hidden states (B, T, C) of whole sequences (B, T); only at positions `at` (L,), if given.
+    def states(self, tokens, pose, layout, padded=True, at=slice(None)):
+        """Hidden states (B, T, C) of whole sequences (B, T), or only those at positions `at` (L,).
 
         padded: does any sequence hold <pad>? Without padding the mask is the same for all.
         """
         padding = tokens == PAD if padded else None
-        h = self.hidden(self.embed(tokens, pose, layout), layout, padding)
-        return h if at is None else h[:, at]
+        return self.hidden(self.embed(tokens, pose, layout), layout, padding, at=at)
 
     def forward(self, tokens, pose, layout, padded=True):
         """Logits (B, T, V) of whole sequences (B, T)."""

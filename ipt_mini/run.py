@@ -24,7 +24,7 @@ from ipt_mini.tasks import TASKS, make, splits
 from ipt_mini.tasks.grid import render
 from ipt_mini.tokenizer import Tokenizer, train_tokenizer
 
-FORMAT = 2                    # of checkpoints; a reader refuses any other
+FORMAT = 3                    # of checkpoints; a reader refuses any other
 
 
 class Run(NamedTuple):

@@ -9,7 +9,7 @@ it is a branch, causal, opened by a token that selects the mode. With several br
 each of them follows the same prefix and none sees another: one pass trains all modes at once.
 A token predicts the next one of its segment: <imagine> predicts c1, <answer> the answer, and the
 last word of a thought predicts <answer>. The answer itself is never an input.
-A picture is imagined from its last cell to its first: what is near the viewer before what it hides.
+A picture is imagined from near to far, see `imagining_order`.
 
 Shape letters: B sequences, T tokens of a sequence, V views, P = N * N cells of a picture,
 Q words of a query, C words of a chain of thought, L = positions that carry a loss.
@@ -44,6 +44,29 @@ def code_token(code):
 def token_code(token):
     """Token id -> VQ code."""
     return token - N_WORDS
+
+
+def imagining_order(cells):
+    """Order (P,) in which the cells of a picture are imagined: the compass at the viewer's feet,
+    then from the last cell to the first.
+
+    The compass leads because where to look follows from views and query alone; asked for later, it
+    could be read off the true cells before it, and be learnt that way only. And so a cell comes
+    after those that may hide it.
+    """
+    viewer = cells - 1 - round(cells ** 0.5) // 2
+    backwards = torch.arange(cells).flip(0)
+    return torch.cat([torch.tensor([viewer]), backwards[backwards != viewer]])
+
+
+def near_to_far(pictures):
+    """Codes (B, P) in reading order -> in the order in which they are imagined."""
+    return pictures[:, imagining_order(pictures.shape[1])]
+
+
+def reading_order(codes):
+    """Codes (B, P) as they were imagined -> in reading order."""
+    return codes[:, imagining_order(codes.shape[1]).argsort()]
 
 
 class Data(NamedTuple):
@@ -83,6 +106,7 @@ def layout(data, branches):
     n_views, cells = data.views.shape[1:]
     n = round(cells ** 0.5)
     cell = [(1 + i // n, 1 + i % n) for i in range(cells)]
+    imagined = [cell[i] for i in imagining_order(cells)]
     none = (0, 0)
     rows = []                  # (segment, order, cell shown, cell to predict, branch, has a loss)
     rows += [(VIEW, v, c, none, 0, False) for v in range(n_views) for c in cell]
@@ -92,7 +116,7 @@ def layout(data, branches):
         for segment in branch:
             if segment == IMAGINE:
                 rows += [(IMAGINE, 0, here, there, b, there != none)
-                         for here, there in zip([none, *cell[::-1]], [*cell[::-1], none])]
+                         for here, there in zip([none, *imagined], [*imagined, none])]
             else:
                 length = data.cot.shape[1] + 1 if segment == THINK else 1
                 rows += [(segment, i, none, none, b, True) for i in range(length)]
@@ -115,7 +139,7 @@ def pack(data, branches):
         for segment in branch:
             tokens.append(column(OPENER[segment]))
             if segment == IMAGINE:
-                tokens.append(code_token(data.imagination.flip(1)))
+                tokens.append(code_token(near_to_far(data.imagination)))
                 targets.append(tokens[-1])
             elif segment == THINK:
                 tokens.append(data.cot)

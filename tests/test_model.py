@@ -7,8 +7,8 @@ from ipt_mini import generate
 from ipt_mini.losses import LOSSES, SEGMENT_OF, LossInput, parse_loss, rarity, weight_at
 from ipt_mini.model import Model, ModelConfig
 from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, QUERY, SUPERVISION, THINK, VIEW, Data,
-                               code_token, layout, pack, token_code)
-from ipt_mini.tasks import TASKS, make
+                               code_token, layout, imagining_order, pack, token_code)
+from ipt_mini.tasks import TASKS, grid, make
 from ipt_mini.tasks.words import ID, PAD
 from ipt_mini.tokenizer import Tokenizer
 
@@ -46,10 +46,11 @@ def test_pack_and_layout_round_trip(data, name):
     assert torch.equal(part(QUERY), data.query)
     kind = where.segment[where.loss_at]
     if (IMAGINE, ANSWER) in BRANCHES[name]:
-        assert torch.equal(token_code(part(IMAGINE)[:, 1:]).flip(1), data.imagination)
-        assert torch.equal(token_code(targets[:, kind == IMAGINE]).flip(1), data.imagination)
+        order = imagining_order(25)
+        assert torch.equal(token_code(part(IMAGINE)[:, 1:]), data.imagination[:, order])
+        assert torch.equal(token_code(targets[:, kind == IMAGINE]), data.imagination[:, order])
         shown = where.row[where.segment == IMAGINE][1:], where.next_row[where.segment == IMAGINE][:-1]
-        assert torch.equal(*shown) and shown[0].tolist() == [r for r in range(5, 0, -1) for _ in range(5)]
+        assert torch.equal(*shown) and shown[0].tolist() == (1 + order // 5).tolist()
     if (THINK, ANSWER) in BRANCHES[name]:
         thought = targets[:, kind == THINK]
         for words, target in zip(data.cot, thought):
@@ -75,6 +76,13 @@ def test_prefix_sees_itself_both_ways_and_nothing_that_follows(data, model):
     imagine_end = start + 1 + data.imagination.shape[1] + 1
     assert not moved[:start + 3].any() and moved[start + 3:imagine_end].all()
     assert not moved[imagine_end:].any()                                     # other branches do not see it
+
+
+def test_a_cell_is_imagined_after_the_cells_that_may_hide_it():
+    place = imagining_order(49).argsort()                          # cell -> its turn
+    assert place[6 * 7 + 3] == 0 and sorted(place.tolist()) == list(range(49))
+    hides, hidden = np.nonzero(grid._between(7))           # on the line of sight
+    assert (place[hides] < place[hidden]).all()
 
 
 def test_branches_together_equal_branches_alone(data, model):
@@ -124,7 +132,7 @@ def test_cached_decoding_equals_uncached(data, model):
     tokens = pack(data._replace(imagination=out.imagination), (branch,))[0]
     logits = model(tokens, data.pose, where)
     greedy = token_code(logits[:, where.n_prefix:-2, N_WORDS:].argmax(-1) + N_WORDS)
-    assert torch.equal(greedy.flip(1), out.imagination)
+    assert torch.equal(greedy, out.imagination[:, imagining_order(25)])
     assert torch.equal(answers[logits[:, -1, answers].argmax(1)], out.answer)
     thought = generate.decode(model, data, answers, "think")
     where = layout(data, ((THINK, ANSWER),))
@@ -133,6 +141,62 @@ def test_cached_decoding_equals_uncached(data, model):
     assert torch.equal(answers[logits[:, -1, answers].argmax(1)], thought.answer)
     words = logits[:, where.n_prefix:-2, :N_WORDS].argmax(-1)
     assert torch.equal(torch.where(thought.cot != PAD, words, PAD), thought.cot)
+
+
+def test_drawn_imaginations(data, model):
+    answers = torch.arange(8, 24)
+    of = lambda name, **more: generate.decode(model, data, answers, name, **more)
+    greedy = of("imagine")
+    for near_greedy in (of("sample", temperature=1e-4), of("sample", top_k=1), of("vote", samples=3, top_k=1)):
+        assert torch.equal(near_greedy.imagination, greedy.imagination)
+        assert torch.equal(near_greedy.answer, greedy.answer)
+    drawn = of("sample", temperature=2.0)
+    assert torch.equal(drawn.imagination, of("sample", temperature=2.0).imagination)       # reproducible
+    assert 0 <= drawn.imagination.min() and drawn.imagination.max() < 32                   # image ids only
+    assert (drawn.imagination != greedy.imagination).any()
+    rng = torch.Generator().manual_seed(0)
+    each = torch.stack([of("sample", rng=rng, temperature=2.0).answer for _ in range(5)])
+    votes = of("vote", samples=5, temperature=2.0).answer
+    count = (each == votes).sum(0)
+    assert all(count[b] == each[:, b].bincount().max() for b in range(len(votes)))
+
+
+def test_top_k_draws_from_the_k_likeliest(model):
+    data, seen = data_of("pet", 200), set()
+    logits = torch.arange(32.0).repeat(200, 1)
+    def only(model, data, answers, pick):
+        seen.update(pick(logits).flatten().tolist())
+        return None
+    imagine, generate.imagine = generate.imagine, only
+    try:
+        generate.sample(model, data, None, temperature=100.0, top_k=3)
+    finally:
+        generate.imagine = imagine
+    assert seen == {29, 30, 31}
+
+
+@pytest.mark.parametrize("by", ["random", "own"])
+def test_corruption_replaces_its_share_of_imagined_inputs_and_nothing_else(model, by):
+    from ipt_mini.config import Config
+    from train import TrainingSet, corrupted
+    data = data_of("pt", 64)
+    model.head.weight.data *= 10                                    # sure of what it says
+    where, (tokens, targets) = layout(data, SUPERVISION["mixed"]), pack(data, SUPERVISION["mixed"])
+    examples = TrainingSet(tokens, targets, data.pose, where, True, None, None)
+    config, rows = Config(corrupt=0.3, corrupt_by=by), torch.arange(8, 64)
+    seen = corrupted(model, examples, rows, config, step=7)
+    changed = seen != tokens[rows]
+    inputs = (where.segment == IMAGINE) & (where.row > 0)
+    assert not changed[:, ~inputs].any()
+    assert (seen[:, inputs] >= N_WORDS).all()
+    assert abs(changed[:, inputs].float().mean() - 0.3) < 0.05
+    assert torch.equal(seen, corrupted(model, examples, rows, config, step=7))
+    assert not torch.equal(seen, corrupted(model, examples, rows, config, step=8))
+    assert torch.equal(examples.tokens, tokens)                     # the data stay as they were
+    if by == "own":                                                 # what it says there, not any code
+        logits = model(tokens[rows], data.pose[rows], where)[:, inputs.nonzero().flatten() - 1, N_WORDS:]
+        chance = logits.softmax(-1).gather(2, token_code(seen[:, inputs])[..., None])[changed[:, inputs]]
+        assert chance.mean() > 0.3
 
 
 def test_oracle_and_replaced_read_the_picture_they_are_given(data, model):
