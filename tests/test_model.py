@@ -7,7 +7,8 @@ from ipt_mini import generate
 from ipt_mini.losses import LOSSES, SEGMENT_OF, LossInput, parse_loss, rarity, weight_at
 from ipt_mini.model import Model, ModelConfig
 from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, QUERY, SUPERVISION, THINK, VIEW, Data,
-                               code_token, layout, imagining_order, pack, token_code)
+                               code_token, imagining_order, layout, near_to_far, pack, reading_order,
+                               token_code)
 from ipt_mini.tasks import TASKS, grid, make
 from ipt_mini.tasks.words import ID, PAD
 from ipt_mini.tokenizer import Tokenizer
@@ -78,11 +79,16 @@ def test_prefix_sees_itself_both_ways_and_nothing_that_follows(data, model):
     assert not moved[imagine_end:].any()                                     # other branches do not see it
 
 
-def test_a_cell_is_imagined_after_the_cells_that_may_hide_it():
+def test_the_compass_is_imagined_first_and_near_rows_before_those_they_hide():
     place = imagining_order(49).argsort()                          # cell -> its turn
     assert place[6 * 7 + 3] == 0 and sorted(place.tolist()) == list(range(49))
-    hides, hidden = np.nonzero(grid._between(7))           # on the line of sight
-    assert (place[hides] < place[hidden]).all()
+    hides, hidden = np.nonzero(grid._between(7))                   # on the line of sight
+    assert (hides // 7 >= hidden // 7).all()
+    nearer = hides // 7 > hidden // 7
+    assert nearer.sum() > 50 and (place[hides] < place[hidden])[nearer].all()
+    codes = torch.arange(2 * 49).view(2, 49)
+    assert torch.equal(reading_order(near_to_far(codes)), codes)
+    assert near_to_far(codes)[0, 0] == 6 * 7 + 3
 
 
 def test_branches_together_equal_branches_alone(data, model):
