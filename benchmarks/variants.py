@@ -1,48 +1,99 @@
-"""The built-in loss variants on PT: default size, the same data and tokenizer, seeds 0 to 2.
+"""The loss variants on PT: default size, the same data and tokenizer, seeds 0 to 2.
 
-    python benchmarks/variants.py [--seeds 3]     resumable: finished runs are kept, an unfinished one goes on
-                                                  where it was; two runs side by side, one thread each
+    python benchmarks/variants.py [--seeds 3]     resumable: finished runs are kept, an unfinished one goes on where
+                                                  it was; two runs side by side, one thread each
 
-Writes benchmarks/variants.md. The minutes of these runs are not to be quoted: they shared the machine.
+Writes benchmarks/variants.md and the worked example of docs/losses.md. The minutes of these runs are not to be
+quoted: they shared the machine. What a step of each costs is measured apart, interleaved, when all have ended.
 """
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from report import ROOT, publish, stamp
+import torch
+from report import ROOT, interleaved, publish, stamp
 
-BASE = "answer=0.2@0.4:1@0.6,imagination=1"
-VARIANTS = {
-    "plain": BASE, "label": None,
-    "discrepancy": BASE + ",discrepancy=0.5", "smoothed": BASE.replace("imagination=1", "imagination=0.5,smoothed=0.5"),
-    "soft": BASE + ",soft_decode=1", "latent": BASE + ",latent=0.5",
-    "dropped": BASE.replace("imagination=1", "imagination=1@0.6:0@0.8"),
+from ipt_mini.config import Config
+from ipt_mini.run import get_tokenizer, new_model
+from ipt_mini.tasks import pt
+from train import corrupted, losses_of, optimizers_of, terms_of, training_set
+
+BASE = f"answer={pt.ANSWER_WEIGHT},imagination=1"
+OWN = "examples/compass.py:compass"
+VARIANTS = {                                   # name -> settings that differ from the default
+    "": {},
+    "label": dict(supervision="label"),
+    "discrepancy": dict(loss=BASE + ",discrepancy=0.5"),
+    "smoothed": dict(loss=BASE.replace("imagination=1", "imagination=0.5,smoothed=0.5")),
+    "soft": dict(loss=BASE + ",soft_decode=1"),
+    "latent": dict(loss=BASE + ",latent=0.5"),
+    "corrupt": dict(corrupt=0.1),
+    "compass": dict(loss=BASE + f",{OWN}=0.2"),
+    "own": dict(corrupt=0.2, corrupt_by="own"),
 }
 
 
-def command(name, loss, seed):
-    what = ["--loss", loss] if loss else ["--supervision", "label"]
-    return [sys.executable, "train.py", "--task", "pt", "--name", name, "--seed", str(seed), *what]
+def command(name, settings, seed):
+    flags = [part for k, v in settings.items() for part in ("--" + k.replace("_", "-"), str(v))]
+    flags += ["--name", name] if name and set(settings) != {"supervision"} else []
+    return [sys.executable, "train.py", "--task", "pt", "--seed", str(seed), *flags]
+
+
+def folders(name, seeds):
+    settings = VARIANTS[name]
+    middle = "label" if "supervision" in settings else "mixed" + "-" * bool(name) + name
+    return [f"runs/pt-{middle}-s{seed}" for seed in range(seeds)]
+
+
+def compared(names, seeds):
+    """What `eval.py` prints of the runs of these variants, as lines."""
+    paths = [path for name in names for path in folders(name, seeds)]
+    shown = subprocess.run([sys.executable, "eval.py", *paths], cwd=ROOT, check=True, capture_output=True, text=True)
+    return shown.stdout.splitlines()
+
+
+def step_times():
+    """{variant: seconds of a step, relative to the default's}, interleaved in one process."""
+    steps = {}
+    for name, settings in VARIANTS.items():
+        config = Config(task="pt", n_train=1000, steps=1, **settings)
+        config.loss = config.loss or (BASE if config.supervision == "mixed" else "answer=1")
+        tokenizer = get_tokenizer(config, ROOT / "runs/x").requires_grad_(False)
+        examples, model, terms = training_set(config, tokenizer, "cpu"), new_model(config), terms_of(config)
+
+        def step(config=config, tokenizer=tokenizer, examples=examples, model=model, terms=terms,
+                 optimizers=optimizers_of(model, config), rows=torch.arange(config.batch_size)):
+            tokens = corrupted(model, examples, rows, config, 0) if config.corrupt else None
+            model.zero_grad()
+            losses_of(model, examples, rows, terms, tokenizer, tokens).sum().backward()
+            for optimizer in optimizers:
+                optimizer.step()
+        steps[name] = step
+    seconds = interleaved(steps, rounds=30)
+    return {name: seconds[name] / seconds[""] for name in steps}
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=3)
     seeds = parser.parse_args().seeds
-    jobs = [command(name, loss, seed) for seed in range(seeds) for name, loss in VARIANTS.items()]
+    jobs = [command(name, settings, seed) for seed in range(seeds) for name, settings in VARIANTS.items()]
     run = lambda job: subprocess.run(job, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                      env={**os.environ, "OMP_NUM_THREADS": "1"})
     run(jobs[0])                                     # alone: it trains the tokenizer that the others share
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(run, jobs[1:]))
-    folders = [f"runs/pt-{'mixed' if loss else 'label'}-{name}-s{seed}"
-               for name, loss in VARIANTS.items() for seed in range(seeds)]
-    table = subprocess.run([sys.executable, "eval.py", *folders], cwd=ROOT, check=True, capture_output=True, text=True)
-    publish("variants", [stamp(f"python benchmarks/variants.py --seeds {seeds}") + " Test split; ± is the 95% t interval "
-                         "over seeds, in brackets the seed-paired difference to the first row.", "",
-                         *table.stdout.splitlines()])
+    cost = step_times()
+    note = stamp(f"python benchmarks/variants.py --seeds {seeds}") + (
+        " Test split; ± is the 95% t interval over seeds, in brackets the seed-paired difference to the first row.")
+    costs = "Cost of a step, interleaved, relative to the default: " + ", ".join(
+        f"{name or 'default'} {ratio:.2f}" for name, ratio in cost.items()) + "."
+    publish("variants", [note, "", *compared(VARIANTS, seeds), "", costs], dict(step_cost=cost))
+    publish("example", [note, "", *compared(["", "compass"], seeds)])
+    shutil.copy(ROOT / "runs/compare.png", ROOT / "docs/compare-compass.png")
 
 
 if __name__ == "__main__":
