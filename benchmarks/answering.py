@@ -2,13 +2,14 @@
 
     pip install transformers && python benchmarks/answering.py        about three minutes
 
-A model of the default size with random weights on PT questions; the work does not depend on weights.
-GPT-2 of the same size reads a prompt of the same length and generates as many tokens, greedily and with
-its own cache; every way of answering but its is checked to give the same answers as another.
+A model of the default size with random weights on PT questions; the work does not depend on
+weights. GPT-2 of the same size reads a prompt of the same length and generates as many tokens,
+greedily and with its own cache; every way of answering but its is checked to give the same answers
+as another.
 """
 from importlib.metadata import version
 
-from report import any_tokenizer, gpt2, interleaved, needs, options, publish, stamp
+from report import any_tokenizer, gpt2, interleaved, markdown, needs, options, publish, stamp
 
 import torch
 
@@ -24,7 +25,8 @@ def uncached(model, data, answers):
     where, cells = layout(data, branches), codes.shape[1]
     for i in range(cells + 1):
         tokens = pack(data._replace(imagination=codes), branches)[0]
-        logits = model.head(model.states(tokens, data.pose, where, False, where.loss_at[i:i + 1]))[:, 0]
+        h = model.states(tokens, data.pose, where, False, where.loss_at[i:i + 1])
+        logits = model.head(h)[:, 0]
         if i < cells:                                       # the last cell is imagined first
             codes[:, cells - 1 - i] = token_code(N_WORDS + logits[:, N_WORDS:].argmax(1))
     return answers[logits[:, answers].argmax(1)]
@@ -44,15 +46,15 @@ def main():
     config = Config()
     _, data = prepare(config, "val", any_tokenizer(), n)
     model, answers, few = new_model(config).eval(), answer_words("pt"), data.take(slice(n_few))
-    for p in model.blocks.parameters():                     # as if trained: a block starts as the identity
+    for p in model.blocks.parameters():             # as if trained: blocks start as the identity
         if p.dim() == 2:
             torch.nn.init.normal_(p, std=0.1)
-    new = data.imagination.shape[1] + 2                     # the codes, the answer's opener, the answer
-    prompt_of = lambda d: pack(d, ((ANSWER,),))[0]          # views, query and one opener: which, is no matter
+    new = data.imagination.shape[1] + 2             # the codes, the answer's opener, the answer
+    prompt_of = lambda d: pack(d, ((ANSWER,),))[0]  # views, query and an opener, no matter which
     library = gpt2(config, prompt_of(few).shape[1] + new).eval()
     generate = lambda d, new: library.generate(
-        prompt_of(d), attention_mask=torch.ones_like(prompt_of(d)), max_new_tokens=new, min_new_tokens=new,
-        do_sample=False)[:, -1]
+        prompt_of(d), attention_mask=torch.ones_like(prompt_of(d)), max_new_tokens=new,
+        min_new_tokens=new, do_sample=False)[:, -1]
     ways = {                                                # (mode, function of the data)
         "cached": ("imagine", lambda d: decode(model, d, answers, "imagine").answer),
         "uncached": ("imagine", lambda d: uncached(model, d, answers)),
@@ -69,14 +71,17 @@ def main():
         assert torch.equal(functions["imagine", name, "one at a time"](), whole[:n_few]), name
     seconds = {key: s / (n if key[2] == "batched" else n_few)          # of one question
                for key, s in interleaved(functions, 1 if quick else 5).items()}
-    ours = {mode: seconds[mode, name, "batched"] for mode, name in (("imagine", "cached"), ("direct", "one pass"))}
+    ours = {"imagine": seconds["imagine", "cached", "batched"],
+            "direct": seconds["direct", "one pass", "batched"]}
     lines = [stamp("python benchmarks/answering.py", transformers=version("transformers")) +
-             f" {n} PT questions in one batch, or {n_few} one at a time.", "",
-             "| decode | way | batch | questions/s | time a question, first row of the decode = 1 |", "|---|---|---|---|---|"]
-    lines += [f"| {mode} | {name} | {batch} | {1 / s:,.0f} | {s / ours[mode]:.2f} |"
-              for (mode, name, batch), s in seconds.items()]
+             f" {n} PT questions in one batch, or {n_few} one at a time.", ""]
     results = [dict(decode=mode, way=name, batch=batch, questions_per_second=round(1 / s, 1),
-                    times_ours=round(s / ours[mode], 3)) for (mode, name, batch), s in seconds.items()]
+                    times_ours=round(s / ours[mode], 3))
+               for (mode, name, batch), s in seconds.items()]
+    lines += markdown(
+        ["decode", "way", "batch", "questions/s", "time a question, first row of the decode = 1"],
+        [[r["decode"], r["way"], r["batch"], f"{r['questions_per_second']:,.0f}",
+          f"{r['times_ours']:.2f}"] for r in results])
     publish("answering", lines, results, quick)
 
 

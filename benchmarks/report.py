@@ -20,9 +20,10 @@ from train import losses_of, optimizers_of  # noqa: E402
 
 
 def options(doc):
-    """A parser with --quick: all parts at tiny sizes, to see that they run; its figures say nothing."""
+    """A parser with --quick: tiny sizes, to see that all parts run; such figures say nothing."""
     parser = Parser(description=doc.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, in seconds, into runs/quick/")
+    parser.add_argument("--quick", action="store_true",
+                        help="tiny sizes, in seconds, into runs/quick/")
     return parser
 
 
@@ -49,7 +50,7 @@ def publish(name, lines, results=None, quick=False):
 
 
 def interleaved(functions, rounds=10):
-    """{name: median seconds of one call}: every round calls each once, so all see the same noise."""
+    """{name: median seconds of a call}: every round calls each once, so all see the same noise."""
     for f in functions.values():
         f()
     times = {name: [] for name in functions}
@@ -65,8 +66,14 @@ def stamp(command, **more):
     """One line: the command, the machine and the versions."""
     m = machine()
     versions = "".join(f", {k} {v}" for k, v in more.items())
-    return (f"`{command}`: {m['gpu'] or m['cpu']}, {m['threads']} threads, Python {m['python']}, torch "
-            f"{m['torch']}{versions}, {m['date']}.")
+    return (f"`{command}`: {m['gpu'] or m['cpu']}, {m['threads']} threads, Python {m['python']}, "
+            f"torch {m['torch']}{versions}, {m['date']}.")
+
+
+def markdown(head, rows):
+    """Lines of a table: a list of cells for its head, and one for every row."""
+    line = lambda cells: f"| {' | '.join(map(str, cells))} |"
+    return [line(head), "|" + "---|" * len(head), *map(line, rows)]
 
 
 def any_tokenizer():
@@ -77,7 +84,7 @@ def any_tokenizer():
 
 
 def gpt2(config, length):
-    """Hugging Face GPT-2 with the depth, heads, width and vocabulary of `config`, for `length` tokens."""
+    """Hugging Face GPT-2 for `length` tokens, with our depth, heads, width and vocabulary."""
     import transformers
     return transformers.GPT2LMHeadModel(transformers.GPT2Config(
         vocab_size=N_WORDS + Tokenizer.n_codes, n_positions=length, n_embd=config.n_embd,

@@ -1,15 +1,16 @@
-"""Training throughput and MFU against Hugging Face GPT-2 of the same size, on the same PT sequences.
+"""Training throughput and MFU against Hugging Face GPT-2 of the same size on the same sequences.
 
     pip install transformers && python benchmarks/throughput.py        about two minutes
 
-MFU: the floating-point operations of forward and backward pass a second, as a share of the rate of a
-large matrix product in the same rounds (its median, as for the steps). The operations are those of
-matrix products and attention that are really made, as torch counts them; what an optimizer multiplies
-counts as time only. Ours computes logits only where there is a loss, GPT-2 everywhere.
+MFU: the floating-point operations of forward and backward pass a second, as a share of the rate of
+a large matrix product in the same rounds (its median, as for the steps). The operations are those
+of matrix products and attention that are really made, as torch counts them; what an optimizer
+multiplies counts as time only. Ours computes logits only where there is a loss, GPT-2 everywhere.
 """
 from importlib.metadata import version
 
-from report import any_tokenizer, gpt2, interleaved, needs, options, publish, stamp, training_step
+from report import (any_tokenizer, gpt2, interleaved, markdown, needs, options, publish, stamp,
+                    training_step)
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +38,7 @@ def gpt2_step(config, tokens):
 
 
 def operations(function):
-    """Floating-point operations of one call. Plain attention: the fused one would count work twice."""
+    """Floating-point operations of a call. Plain attention: the fused one counts work twice."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         function()
     return counter.get_total_flops()
@@ -60,17 +61,20 @@ def main():
     peak = work["peak"] / seconds.pop("peak")
     tokens = examples.tokens.numel()
     results = {name: dict(seconds=round(s, 5), tokens_per_second=round(tokens / s),
-                          gflop=round(work[name] / 1e9, 3), mfu=round(100 * work[name] / s / peak, 1))
-               for name, s in seconds.items()}
+                          gflop=round(work[name] / 1e9, 3),
+                          mfu=round(100 * work[name] / s / peak, 1)) for name, s in seconds.items()}
     lines = [stamp("python benchmarks/throughput.py", transformers=version("transformers")) +
-             f" PT, batch {config.batch_size}, {examples.tokens.shape[1]} tokens a sequence, float32. Peak, the rate "
-             f"of a {side} x {side} product in the same rounds: {peak / 1e9:.0f} GFLOP/s.", "",
-             "| width | ours, tokens/s | GFLOP a step | MFU | GPT-2, tokens/s | GFLOP a step | MFU | tokens/s, ours / GPT-2 |",
-             "|---|---|---|---|---|---|---|---|"]
+             f" PT, batch {config.batch_size}, {examples.tokens.shape[1]} tokens a sequence, "
+             f"float32. Peak, the rate of a {side} x {side} product in the same rounds: "
+             f"{peak / 1e9:.0f} GFLOP/s.", ""]
+    rows = []
     for width in widths:
         o, g = results[f"ours {width}"], results[f"GPT-2 {width}"]
-        cells = [f"{r['tokens_per_second']:,} | {r['gflop']:.1f} | {r['mfu']}%" for r in (o, g)]
-        lines.append(f"| {width} | {cells[0]} | {cells[1]} | {g['seconds'] / o['seconds']:.2f} |")
+        rows.append([width, *(cell for r in (o, g) for cell in (
+            f"{r['tokens_per_second']:,}", f"{r['gflop']:.1f}", f"{r['mfu']}%")),
+            f"{g['seconds'] / o['seconds']:.2f}"])
+    lines += markdown(["width", "ours, tokens/s", "GFLOP a step", "MFU", "GPT-2, tokens/s",
+                       "GFLOP a step", "MFU", "tokens/s, ours / GPT-2"], rows)
     publish("throughput", lines, dict(peak_gflops=round(peak / 1e9, 1), **results), quick)
 
 

@@ -1,29 +1,31 @@
 """Time from an empty folder to a right answer: the default recipe, a plain one, and GPT-2.
 
-    pip install transformers && python benchmarks/time_to_accuracy.py --task pt     100 minutes on two cores
-    python benchmarks/time_to_accuracy.py --task pet --seed 1 --only ours,plain     part of the table
+    pip install transformers && python benchmarks/time_to_accuracy.py --task pt      100 minutes
+    python benchmarks/time_to_accuracy.py --task pet --seed 1 --only ours,plain      a part of it
 
-The same command goes on where it was stopped; delete runs/time_to_accuracy/ to start afresh. Writes
-benchmarks/time_to_accuracy.json and .md, to which every call adds its own task and seed.
+The same command goes on where it was stopped; delete runs/time_to_accuracy/ to start afresh.
+Writes benchmarks/time_to_accuracy.json and .md, to which every call adds its own task and seed.
 
-Time = tokenizer + data + steps x seconds a step; validation is not counted. All seconds are measured
-before any training, with nothing else running and all threads: the steps of all recipes turn by turn in
-one process, so that noise hits all alike. The trainings only tell how many steps are needed. They run two
-at a time, on one thread each, and each stops at the first validation (every 250 steps, 500 questions)
-that reaches the task's accuracy, or when its steps would have taken TIMES the time of the default.
+Time = tokenizer + data + steps x seconds a step; validation is not counted. All seconds are
+measured before any training, with nothing else running and all threads: the steps of all recipes
+turn by turn in one process, so that noise hits all alike. The trainings only tell how many steps
+are needed. They run two at a time, on one thread each, and each stops at the first validation
+(every 250 steps, 500 questions) that reaches the task's accuracy, or when its steps would have
+taken TIMES the time of the default.
 
 - ours: train.py as it is.
-- plain: AdamW for all weights, learned absolute positions, plain causal attention, loss on the next token
-  everywhere: the mean over the answers, plus that over the imagined codes, plus that over all else. Blocks,
-  norms, first weights and size are ours.
+- plain: AdamW for all weights, learned absolute positions, plain causal attention, loss on the
+  next token everywhere: the mean over the answers, plus that over the imagined codes, plus that
+  over all else. Blocks, norms, first weights and size are ours.
 - plain+X: plain with one handicap removed, see REMOVED; plain+X+Y with two, and so on.
 - gpt2: Hugging Face GPT-2 of the same depth, heads and width, trained as plain.
 
-All see the same 64 examples at the same step. Ours packs both ways of answering behind one prefix; the
-others get two sequences of every example, one that imagines and one that answers directly. Learning rates
-of plain and gpt2: three are trained for SEARCH steps; the one with the lowest validation loss (answer and
-imagined codes) goes on, and plain+X takes plain's. The rate rises, stays and falls as in train.py, over
-all the steps that a recipe is given.
+All see the same 64 examples at the same step. Ours packs both ways of answering behind one prefix;
+the others get two sequences of every example, one that imagines and one that answers directly;
+where poses of cameras are given (MVC), plain and gpt2 read them as words before the question.
+Learning rates of plain and gpt2: three are trained for SEARCH steps; the one with the lowest
+validation loss (answer and imagined codes) goes on, and plain+X takes plain's. The rate rises,
+stays and falls as in train.py, over all the steps that a recipe is given.
 """
 import functools
 import json
@@ -37,7 +39,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from report import ROOT, gpt2, interleaved, needs, options, publish, stamp, training_step
+from report import (ROOT, gpt2, interleaved, markdown, needs, options, publish, stamp,
+                    training_step)
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +52,7 @@ from ipt_mini.losses import rarity, weight_at
 from ipt_mini.run import get_tokenizer, new_model, prepare, save, write_json
 from ipt_mini.sequence import ANSWER, IMAGINE, N_WORDS, VIEW, Layout, layout, pack
 from ipt_mini.tasks import TASKS
-from ipt_mini.tasks.words import PAD
+from ipt_mini.tasks.words import NORTH, PAD, ZERO
 from ipt_mini.tokenizer import Tokenizer
 from train import optimizers_of, rate, rows_of, train, training_set
 
@@ -60,9 +63,10 @@ TIMES = 5.2                   # plain and gpt2 may take this times our time
 TIMES_REMOVED = 1.5           # plain+X
 REMOVED = {
     "muon": "Muon for the matrices of the blocks, with our rates",
-    "places": "our embeddings of rows and columns, rotary positions, turned heads",
+    "places": "our embeddings of rows, columns and poses, rotary positions, turned heads",
     "after": "loss on what follows the prefix only",
-    "prefix": "the same, and a prefix that sees itself in both directions (what it sees it cannot predict)",
+    "prefix": "the same, and a prefix that sees itself in both directions (so it has no next token "
+              "left to predict)",
     "weights": "our weights: the answer's rises, rare codes weigh more",
     "curriculum": "our curriculum",
     "imagine": "no sequences that answer directly",
@@ -112,7 +116,7 @@ class Plain(nn.Module):
             nn.init.zeros_(block.down.weight)
 
     def states(self, tokens, pose, where, padded, at=None):
-        """As Model.states; poses are in the views' compass and in no other place."""
+        """As Model.states; poses are words of the sequence."""
         x = self.token(tokens) + self.position.weight[:tokens.shape[1]]
         for block in self.blocks[:-1]:
             x = block(x, where.mask)
@@ -149,10 +153,23 @@ def traits(name):
     return set(name.split("+")[1:])
 
 
+def spoken(data):
+    """Poses as words before the query, heading, row and column of each camera: for models that
+    have no embedding of them and could not answer MVC without."""
+    if not data.pose.any():
+        return data
+    words = data.pose + torch.tensor([NORTH - 1, ZERO, ZERO])                    # (n, V, 3)
+    return data._replace(query=torch.cat([words.flatten(1), data.query], 1))
+
+
 def parts_of(data, name, after=False):
-    """[Part] of a recipe: one that imagines and, but for plain+imagine, one that answers directly."""
+    """[Part] of a recipe: one that imagines and, but with +imagine, one that answers directly.
+
+    after: losses after the prefix only, whatever the recipe says (for validation).
+    """
     parts, removed = [], traits(name)
     after = after or bool({"after", "prefix"} & removed)
+    data = data if "places" in removed else spoken(data)
     for branch in ((IMAGINE, ANSWER), (ANSWER,))[:1 if "imagine" in removed else 2]:
         tokens, targets = pack(data, (branch,))
         where = layout(data, (branch,))
@@ -173,17 +190,18 @@ def loss_of(model, parts, rows, weights, of_token=None):
     """Weighted sum of the mean cross-entropies of the three GROUPS: scalar."""
     total = 0
     for tokens, pose, where, padded, at, targets, share in parts:
-        everywhere = len(at) == tokens.shape[1]
-        logits = model.head(model.states(tokens[rows], pose[rows], where, padded, None if everywhere else at))
+        some = None if len(at) == tokens.shape[1] else at
+        logits = model.head(model.states(tokens[rows], pose[rows], where, padded, some))
         loss = F.cross_entropy(logits.flatten(0, 1), targets[rows].flatten(), of_token,
-                               ignore_index=-1, reduction="none").view(len(rows), -1).mean(0)   # (L,)
-        total = total + torch.tensor(weights) @ share @ loss
+                               ignore_index=-1, reduction="none").view(len(rows), -1)      # (B, L)
+        total = total + torch.tensor(weights) @ share @ loss.mean(0)
     return total
 
 
 @torch.no_grad()
 def imagine(model, part, answers):
-    """Imagine, code by code, then answer: (B,) words and (B, P) right codes. Full passes: no cache."""
+    """Imagine code by code, then answer, by full passes: words (B,), and which codes (B, P) are
+    right."""
     tokens = part.tokens.clone()
     *cells, last = part.where.loss_at
     tokens[:, [p + 1 for p in cells]] = N_WORDS
@@ -261,12 +279,14 @@ class Recipe:
             config = replace(config, curriculum=0.0)
         weights = (1.0, 1.0, 1.0)
         if self.ours:
-            weights = (1.0, *(weight_at(self.ours[t][1], step / total) for t in ("imagination", "answer")))
+            weights = (1.0, *(weight_at(self.ours[term][1], step / total)
+                              for term in ("imagination", "answer")))
         for optimizer, peak in zip(self.optimizers, self.peaks):
             optimizer.param_groups[0]["lr"] = peak * rate(step, config)
         self.model.train()
         self.model.zero_grad()
-        loss_of(self.model, self.parts, rows_of(step, config, self.kind), weights, self.of_token).backward()
+        rows = rows_of(step, config, self.kind)
+        loss_of(self.model, self.parts, rows, weights, self.of_token).backward()
         for optimizer in self.optimizers:
             optimizer.step()
 
@@ -277,18 +297,18 @@ def train_ours(task, seed, quick):
     train(replace(config, out=str(folder_of(task, seed, quick) / "ours")))
     lines = (folder_of(task, seed, quick) / "ours/log.csv").read_text().split()
     rows = [dict(zip(lines[0].split(","), map(float, line.split(",")))) for line in lines[1:]]
-    return [dict(step=int(r["step"]), accuracy=r["val_imagine"], codes=r["val_codes"], n=min(500, config.n_val))
-            for r in rows]
+    return [dict(step=int(r["step"]), accuracy=r["val_imagine"], codes=r["val_codes"],
+                 n=min(500, config.n_val)) for r in rows]
 
 
 def train_on(task, seed, quick, name, lr, until, total):
-    """Train a recipe up to step `until` of `total`, from where it was left; the curve of its validations."""
+    """Train a recipe up to step `until` of `total`, from where it was left; its validations."""
     if name == "ours":
         return train_ours(task, seed, quick)
     path = folder_of(task, seed, quick) / f"{name}-{lr:g}.pt"
     saved = torch.load(path, weights_only=True) if path.exists() else None
     if saved and FOREVER not in (total, saved["total"]) and total != saved["total"]:
-        saved = None                                 # another --cap, so another course of the rate: afresh
+        saved = None                                 # another --cap, another course of the rate
     curve = saved["curve"] if saved else []
     if reached(curve, task) or curve_end(curve) >= until:
         return curve
@@ -322,15 +342,16 @@ def reached(curve, task):
 
 # ------------------------------------------------------------------------------------------- times
 def times_of(task, seed, quick, names):
-    """Seconds of tokenizer and data, and of a step of every recipe: measured once, alone, and kept."""
+    """Seconds of tokenizer, of data, and of a step of every recipe: measured once, and kept."""
     folder = folder_of(task, seed, quick)
     path, config = folder / "times.json", config_of(task, seed, quick)
     if path.exists():
         times = json.loads(path.read_text())
         if set(names) <= set(times["step"]):
             return times
-        raise UserError(f"{path} lacks {', '.join(set(names) - set(times['step']))}: delete this file, so that "
-                        "all recipes are timed together again; trainings are kept", 1)
+        missing = ", ".join(set(names) - set(times["step"]))
+        raise UserError(f"{path} lacks {missing}: delete this file, so that all recipes are timed "
+                        "together again; trainings are kept", 1)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("tokenizer-*.pt"):
         old.unlink()
@@ -354,7 +375,7 @@ def times_of(task, seed, quick, names):
 
 
 def steps_within(seconds, times, name, every):
-    """How many steps of a recipe fit into `seconds` with tokenizer and data, in whole validations."""
+    """Steps of a recipe that fit into `seconds` after tokenizer and data, in whole validations."""
     steps = (seconds - times["tokenizer"] - times["data"]) / times["step"][name]
     return max(2 * every, int(steps / every) * every)
 
@@ -370,13 +391,14 @@ def measure(task, seed, quick, names, cap, pool):
     """All of one task and seed: dict of times, and of what every recipe needed."""
     config = config_of(task, seed, quick)
     every, search = config.eval_every, config.eval_every if quick else SEARCH
-    tuned = [name for name in ("plain", "gpt2") if name in names or (name == "plain" and any(map(traits, names)))]
+    tuned = [name for name in ("plain", "gpt2")
+             if name in names or name == "plain" and any(map(traits, names))]
     times = times_of(task, seed, quick, list(dict.fromkeys(default_names(task) + names)))
     here, done = (task, seed, quick), {}
     trials = {(name, lr): (*here, name, lr, search, FOREVER) for lr in RATES for name in tuned}
     run_jobs({("ours", 0): (*here, "ours", 0, 0, 0)} | trials, done, pool)
-    at_search = {key: next(row for row in done[key] if row["step"] >= search or row is done[key][-1])
-                 for key in trials}
+    at_search = {key: next(row for row in done[key]
+                           if row["step"] >= search or row is done[key][-1]) for key in trials}
     best = {name: min(RATES, key=lambda lr: at_search[name, lr]["loss"]) for name in tuned}
     needed = reached(done["ours", 0], task) or curve_end(done["ours", 0])
     our_time = times["tokenizer"] + times["data"] + needed * times["step"]["ours"]
@@ -388,47 +410,52 @@ def measure(task, seed, quick, names, cap, pool):
                 our_time * (TIMES if name in tuned else TIMES_REMOVED), times, name, every))
             jobs[name, rates[name]] = (*here, name, rates[name], limit, limit)
     longest = sum(limit * times["step"][name] for (name, _), (*_, limit) in jobs.items()) / 60
-    print(f"{task} s{seed}: ours took {needed} steps; the others are given {longest:.0f} minutes at most, the time "
-          "of validations apart", file=sys.stderr)
+    print(f"{task} s{seed}: ours took {needed} steps; the others are given {longest:.0f} minutes "
+          "at most, validations apart", file=sys.stderr, flush=True)
     run_jobs(jobs, done, pool)
     recipes = {}
     for name in ["ours", *(n for n in names if n != "ours")]:
         curve = done[name, rates[name]]
         steps = reached(curve, task)
-        seconds = times["tokenizer"] + times["data"] + (steps or curve_end(curve)) * times["step"][name]
-        recipes[name] = dict(reached=steps, steps=curve_end(curve), seconds=round(seconds, 1),
-                             ratio=round(seconds / our_time, 2), step_ms=round(1e3 * times["step"][name], 1),
+        a_step, trained = times["step"][name], curve_end(curve)
+        seconds = times["tokenizer"] + times["data"] + (steps or trained) * a_step
+        recipes[name] = dict(reached=steps, steps=trained, seconds=round(seconds, 1),
+                             ratio=round(seconds / our_time, 2), step_ms=round(1e3 * a_step, 1),
                              last=curve[-1], curve=curve)
         if rates[name]:
             recipes[name]["lr"] = rates[name]
-    return dict(machine=times["machine"], target=TARGET[task], tokenizer_seconds=round(times["tokenizer"], 1),
+    return dict(machine=times["machine"], target=TARGET[task],
+                tokenizer_seconds=round(times["tokenizer"], 1),
                 data_seconds=round(times["data"], 1), recipes=recipes,
                 search=[dict(recipe=name, lr=lr, **row) for (name, lr), row in at_search.items()])
 
 
 def lines_of(results):
     """The table of every task and seed measured so far."""
+    head = ["learning rate", "ms a step", "steps", "minutes", "time, ours = 1",
+            "accuracy at the end, %", "codes right, %"]
     for key, r in results.items():
-        yield from (r["machine"] + f" Target: {100 * r['target']:.0f}% of the validation questions right after imagining. "
-                    f"Tokenizer {r['tokenizer_seconds']} s, data {r['data_seconds']} s, in all times.", "",
-                    f"| {key} | learning rate | ms a step | steps | minutes | time, ours = 1 | "
-                    "accuracy at the end, % | codes right, % |", "|---|---|---|---|---|---|---|---|")
-        ours = r["recipes"]["ours"]["reached"]
+        yield (f"{r['machine']} Target: {100 * r['target']:.0f}% of the validation questions right "
+               f"after imagining. All times include {r['tokenizer_seconds']} s for the tokenizer "
+               f"and {r['data_seconds']} s for the data.")
+        ours, rows = r["recipes"]["ours"]["reached"], []
         for name, f in r["recipes"].items():
             more = "" if f["reached"] else "> "
+            end = next((row for row in f["curve"] if row["step"] == f["reached"]), f["last"])
             ratio = f"{more}{f['ratio']:.2f}" if ours else "-"
-            steps = f["reached"] or f["steps"]
-            last = f["last"] if name != "ours" or not ours else next(
-                row for row in f["curve"] if row["step"] == ours)
-            yield (f"| {name} | {f.get('lr', 'as ours')} | {f['step_ms']} | {more}{steps:,} | {more}{f['seconds'] / 60:.1f} | "
-                   f"{ratio} | {100 * last['accuracy']:.1f} | {100 * last['codes']:.1f} |")
-        yield from ("", "\"> \": not reached by then." + (
-            "" if ours else " Ours did not reach it either: there are no ratios."), "")
+            rows.append([name, f.get("lr", "as ours"), f["step_ms"], f"{more}{end['step']:,}",
+                         f"{more}{f['seconds'] / 60:.1f}", ratio,
+                         f"{100 * end['accuracy']:.1f}", f"{100 * end['codes']:.1f}"])
+        yield from ("", *markdown([key, *head], rows), "")
+        yield "\"> \": not reached by then." + (
+            "" if ours else " Ours did not reach it either: there are no ratios.")
         tried = [f"{s['recipe']} {s['lr']:g}: {s['loss']:.2f}" for s in r["search"]]
         if tried:
-            yield from (f"Learning rates, validation loss after {r['search'][0]['step']:,} steps: {', '.join(tried)}.", "")
-    yield "What plain+X removes from plain's handicaps:"
-    yield from ("", *(f"- {name}: {what}" for name, what in REMOVED.items()))
+            yield (f"Learning rates, validation loss after {r['search'][0]['step']:,} steps: "
+                   f"{', '.join(tried)}.")
+        yield ""
+    yield from ("What plain+X removes of plain's handicaps:", "",
+                *(f"- {name}: {what}" for name, what in REMOVED.items()))
 
 
 def default_names(task):
@@ -445,11 +472,12 @@ def main():
     parser = options(__doc__)
     parser.add_argument("--task", default="pt", help=", ".join(TARGET))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="recipes, with commas: ours, plain, gpt2, plain+X+..., X of "
-                        f"{', '.join(REMOVED)} (default: ours,plain,gpt2; on pt also every plain+X)")
+    parser.add_argument("--only", default="", metavar="RECIPES",
+                        help="with commas: ours, plain, gpt2, plain+X, plain+X+Y ...; X and Y of "
+                        f"{', '.join(REMOVED)} (default: ours,plain,gpt2; on pt every plain+X too)")
     parser.add_argument("--cap", type=int, default=0, metavar="STEPS",
-                        help=f"steps of every recipe but ours (default: {TIMES} times our time, plain+X "
-                        f"{TIMES_REMOVED} times)")
+                        help=f"steps of every recipe but ours (default: {TIMES} times our time, "
+                        f"plain+X {TIMES_REMOVED} times)")
     a = parser.parse_args()
     if a.task not in TARGET:
         raise UserError(f"--task {a.task!r}: there is {', '.join(TARGET)}")
@@ -458,14 +486,17 @@ def main():
     for name in names:
         if name not in ("ours", "plain", "gpt2") and not (
                 name.startswith("plain+") and traits(name) <= set(REMOVED)):
-            raise UserError(f"--only {name!r}: there is ours, plain, gpt2, and plain+X with X of {', '.join(REMOVED)}")
+            raise UserError(f"--only {name!r}: there is ours, plain, gpt2, and plain+X with X of "
+                            f"{', '.join(REMOVED)}")
     needs("transformers")
-    pool = ProcessPoolExecutor(1 if a.quick else 2, multiprocessing.get_context("spawn"), one_thread)
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(1 if a.quick else 2, spawn, one_thread)
     try:
         found = measure(a.task, a.seed, a.quick, names, a.cap, pool)
     except BaseException:
         for worker in multiprocessing.active_children():
             worker.terminate()                       # it had saved at its last validation
+        pool.shutdown(cancel_futures=True)
         raise
     pool.shutdown()
     path = (Path("runs/quick") if a.quick else ROOT / "benchmarks") / "time_to_accuracy.json"

@@ -2,14 +2,15 @@
 
     pip install vector-quantize-pytorch && python benchmarks/tokenizer.py        about four minutes
 
-Its learning rate falls to 0 over a number of steps that is fixed at the start: so the time to 99.9% is
-that of the shortest such training, of those tried, in which every seed gets there. For steps/s both train
-the same convolutional encoder and decoder with the same optimizer; only the quantizer between differs.
+Its learning rate falls to 0 over a number of steps that is fixed at the start: so the time to
+99.9% is that of the shortest such training, of those tried, in which every seed gets there. For
+steps/s both train the same convolutional encoder and decoder with the same optimizer; only the
+quantizer between differs.
 """
 import time
 from importlib.metadata import version
 
-from report import interleaved, needs, options, publish, stamp
+from report import interleaved, markdown, needs, options, publish, stamp
 
 import torch
 import torch.nn.functional as F
@@ -28,15 +29,16 @@ def trained(pixels, again, held_out, cells, seed, steps):
     tokenizer = train_tokenizer(pixels, again, seed=seed, steps=steps)
     seconds = time.perf_counter() - began
     right = (nearest_glyph(tokenizer.decode(tokenizer.encode(held_out))) == cells).mean()
-    return dict(seed=seed, steps=steps, seconds=round(seconds, 2), cells_right=round(100 * float(right), 3))
+    return dict(seed=seed, steps=steps, seconds=round(seconds, 2),
+                cells_right=round(100 * float(right), 3))
 
 
 def training_steps(images):
     """{name: one training step} of the same autoencoder with either quantizer."""
     import vector_quantize_pytorch
     library = vector_quantize_pytorch.VectorQuantize(
-        dim=16, codebook_size=Tokenizer.n_codes, decay=0.95, commitment_weight=0.25, accept_image_fmap=True,
-        threshold_ema_dead_code=1, kmeans_init=True)
+        dim=16, codebook_size=Tokenizer.n_codes, decay=0.95, commitment_weight=0.25,
+        accept_image_fmap=True, threshold_ema_dead_code=1, kmeans_init=True)
     ours, theirs = Tokenizer(), Tokenizer()
     with torch.no_grad():
         ours.quantizer.start_from(ours.encoder(images))
@@ -70,19 +72,24 @@ def main():
     _, pixels, again = tokenizer_pixels(Config(), "train", n)
     drawing = time.perf_counter() - began
     cells, held_out, _ = tokenizer_pixels(Config(), "val", n // 2)
-    runs = [trained(pixels, again, held_out, cells, seed, steps) for steps in lengths for seed in range(seeds)]
+    runs = [trained(pixels, again, held_out, cells, seed, steps)
+            for steps in lengths for seed in range(seeds)]
     by_length = {steps: [r for r in runs if r["steps"] == steps] for steps in lengths}
-    enough = [steps for steps, rs in by_length.items() if all(r["cells_right"] >= TARGET for r in rs)]
+    enough = [steps for steps, rs in by_length.items()
+              if all(r["cells_right"] >= TARGET for r in rs)]
     mean = lambda steps: sum(r["seconds"] for r in by_length[steps]) / seeds
     per_step = interleaved(training_steps(to_images(pixels[:32])), 3 if quick else 200)
     found = f"{mean(enough[0]):.1f} s, {enough[0]} steps" if enough else "not reached"
-    lines = [stamp("python benchmarks/tokenizer.py", **{"vector-quantize-pytorch": version("vector-quantize-pytorch")}) +
+    library = "vector-quantize-pytorch"
+    lines = [stamp("python benchmarks/tokenizer.py", **{library: version(library)}) +
              f" Its {len(pixels):,} pictures were made in {drawing:.1f} s.", "",
-             "| steps | seconds, mean | held-out cells right, %, by seed |", "|---|---|---|"]
-    lines += [f"| {steps} | {mean(steps):.1f} | {', '.join(str(r['cells_right']) for r in rs)} |"
-              for steps, rs in by_length.items()]
-    lines += ["", f"Every seed at {TARGET}% of the cells: {found}.", "", "| quantizer | steps/s | ratio |", "|---|---|---|"]
-    lines += [f"| {name} | {1 / s:.1f} | {per_step['library'] / s:.2f} |" for name, s in per_step.items()]
+             *markdown(["steps", "seconds, mean", "held-out cells right, %, by seed"],
+                       [[steps, f"{mean(steps):.1f}", ", ".join(str(r["cells_right"]) for r in rs)]
+                        for steps, rs in by_length.items()]), "",
+             f"Every seed at {TARGET}% of the cells: {found}.", "",
+             *markdown(["quantizer", "steps/s", "ratio"],
+                       [[name, f"{1 / s:.1f}", f"{per_step['library'] / s:.2f}"]
+                        for name, s in per_step.items()])]
     publish("tokenizer", lines, dict(
         pictures_seconds=round(drawing, 2), runs=runs, enough_steps=enough[0] if enough else None,
         steps_per_second={name: round(1 / s, 1) for name, s in per_step.items()}), quick)

@@ -1,4 +1,4 @@
-"""The benchmarks: each in its quick form, and what the comparisons in time_to_accuracy.py rest on."""
+"""The benchmarks: each in its quick form, and what time_to_accuracy.py rests on."""
 import importlib.util
 import json
 import os
@@ -11,8 +11,9 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-NEEDS = {"throughput": "transformers", "answering": "transformers", "time_to_accuracy": "transformers",
-         "tokenizer": "vector_quantize_pytorch", "data": None, "scaling": None}
+NEEDS = {"throughput": "transformers", "answering": "transformers",
+         "time_to_accuracy": "transformers", "tokenizer": "vector_quantize_pytorch",
+         "data": None, "scaling": None}
 
 
 def installed(module):
@@ -20,15 +21,21 @@ def installed(module):
 
 
 def run(name, cwd, *more):
-    return subprocess.run([sys.executable, ROOT / f"benchmarks/{name}.py", *more], cwd=cwd, text=True, timeout=300,
-                          capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return subprocess.run([sys.executable, ROOT / f"benchmarks/{name}.py", *more], cwd=cwd,
+                          text=True, timeout=300, capture_output=True,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def published():
+    """What a quick run must leave alone."""
+    return [p.read_bytes() for p in [ROOT / "README.md", *sorted(ROOT.glob("benchmarks/*.*"))]]
 
 
 @pytest.mark.parametrize("name", NEEDS)
 def test_quick_form_writes_a_table_and_its_figures(name, tmp_path):
     if not installed(NEEDS[name]):
         pytest.skip(f"{NEEDS[name]} is not installed")
-    published = (ROOT / "README.md").read_bytes(), sorted((ROOT / "benchmarks").glob("*.json"))
+    before = published()
     more = ["--only", "ours,plain,gpt2,plain+muon+places"] if name == "time_to_accuracy" else []
     ran = run(name, tmp_path, "--quick", *more)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -37,7 +44,7 @@ def test_quick_form_writes_a_table_and_its_figures(name, tmp_path):
     assert torch.__version__ in table.read_text()          # the stamp: machine, versions, date
     numbers = list(leaves(json.loads(figures.read_text())))
     assert len(numbers) > 5 and all(np.isfinite(n) and n >= 0 for n in numbers)
-    assert published == ((ROOT / "README.md").read_bytes(), sorted((ROOT / "benchmarks").glob("*.json")))
+    assert published() == before
     if more:                                               # and goes on: nothing is trained twice
         again = run(name, tmp_path, "--quick", *more)
         assert again.returncode == 0 and again.stdout == ran.stdout and "'step'" not in again.stderr
@@ -95,19 +102,20 @@ def filled(model):
 
 
 def test_plain_without_its_handicaps_has_our_loss_and_our_answers(t, world):
-    """Two sequences of an example, or one that packs both: the same sum, if all else is the same."""
+    """Two sequences of an example, or one that packs both: the same sum if all else is the same."""
     from ipt_mini.config import terms_of
     from ipt_mini.generate import answer_words, decode
     from train import losses_of, training_set
     config, tokenizer, kind, data = world
     recipe = t.Recipe("plain+places+prefix+weights", 1e-3, config, kind, data)
     model, rows = filled(recipe.model), torch.arange(12)
-    # Rare codes are weighed by the batch in ours (a weighted mean), by all data here: compare without.
+    # The mean of weighed codes is the batch's in ours and that of all data here: compare without.
     examples = training_set(t.replace(config, rarity=0.0), tokenizer, "cpu")
     ours = losses_of(model, examples, rows, terms_of(config), tokenizer).sum()
     theirs = t.loss_of(model, recipe.parts, rows, (1.0, 1.0, 1.0))
     assert torch.isclose(ours, theirs, rtol=1e-4)
-    assert not torch.isclose(ours, t.loss_of(model, t.parts_of(data, "plain+after"), rows, (1.0, 1.0, 1.0)), rtol=1e-4)
+    causal = t.loss_of(model, t.parts_of(data, "plain+places+after"), rows, (1.0, 1.0, 1.0))
+    assert not torch.isclose(ours, causal, rtol=1e-4)
     answers, few = answer_words("mvc"), data.take(rows)
     out = decode(model, few, answers, "imagine")
     answer, right = t.imagine(model, t.parts_of(few, recipe.name)[0], answers)
@@ -125,18 +133,25 @@ def test_plain_recipes_learn_from_every_next_token_and_see_none(t, world, name):
     for part in recipe.parts:
         T = part.tokens.shape[1]
         assert part.targets.shape == part.tokens.shape and torch.equal(part.at, torch.arange(T))
-        follows = part.targets[:, :-1]
-        assert ((follows == part.tokens[:, 1:]) | ((follows == -1) & (part.tokens[:, 1:] == 0))).all()
+        follows, following = part.targets[:, :-1], part.tokens[:, 1:]
+        assert ((follows == following) | ((follows == -1) & (following == 0))).all()
         assert torch.equal(part.targets[:, -1], data.answer)
         changed = part.tokens[:4].clone()
         changed[:, T // 2] += 1
         with torch.no_grad():
-            h, other = (model.states(x, part.pose[:4], part.where, part.padded) for x in (part.tokens[:4], changed))
             at = torch.tensor([T // 2, T - 1])
-            some = model.states(changed, part.pose[:4], part.where, part.padded, at)
+            h, other, some = (model.states(x, part.pose[:4], part.where, part.padded, a)
+                              for x, a in ((part.tokens[:4], None), (changed, None), (changed, at)))
         assert torch.allclose(h[:, :T // 2], other[:, :T // 2], atol=1e-5)
         assert not torch.allclose(h[:, T // 2:], other[:, T // 2:], atol=1e-3)
         assert torch.allclose(some, other[:, at], atol=1e-5)
+    # What our embeddings tell of the cameras is in the sequence, before the question.
+    from ipt_mini.tasks.words import text
+    heading, row, col = data.pose[0, 1].tolist()
+    said = f"{('north', 'east', 'south', 'west')[heading - 1]} {row} {col}"
+    query = recipe.parts[1].tokens[0, 75:-1].numpy()
+    assert " ".join(text(query).split()[3:6]) == said
+    assert text(query).endswith(text(data.query[0].numpy()))
     # Each of the three means counts once, over both sequences.
     assert torch.allclose(sum(part.share.sum(1) for part in recipe.parts), torch.ones(3))
 
@@ -147,10 +162,12 @@ def test_a_bound_is_told_as_a_bound(t):
     assert t.reached([row(250, 0.5), row(500, 0.91), row(750, 0.95)], "pt") == 500
     assert t.reached([row(250, 0.949)], "pet") is None
     assert t.steps_within(12 + 0.2 * 1100, times, "plain", 250) == 1000
-    recipe = lambda reached, ratio, curve: dict(reached=reached, steps=curve[-1]["step"], seconds=60.0, ratio=ratio,
-                                                step_ms=1.0, last=curve[-1], curve=curve)
-    found = dict(machine="M", target=0.9, tokenizer_seconds=10.0, data_seconds=2.0, search=[], recipes=dict(
-        ours=recipe(500, 1.0, [row(500, 0.91), row(750, 0.99)]), plain=recipe(None, 5.1, [row(1000, 0.25)])))
+    recipe = lambda reached, ratio, curve: dict(
+        reached=reached, steps=curve[-1]["step"], seconds=60.0, ratio=ratio, step_ms=1.0,
+        last=curve[-1], curve=curve)
+    found = dict(machine="M", target=0.9, tokenizer_seconds=10.0, data_seconds=2.0, search=[],
+                 recipes=dict(ours=recipe(500, 1.0, [row(500, 0.91), row(750, 0.99)]),
+                              plain=recipe(None, 5.1, [row(1000, 0.25)])))
     text = "\n".join(t.lines_of({"pt, seed 0": found}))
     assert "| ours | as ours | 1.0 | 500 | 1.0 | 1.00 | 91.0 |" in text
     assert "| plain | as ours | 1.0 | > 1,000 | > 1.0 | > 5.10 | 25.0 |" in text
