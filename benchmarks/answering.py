@@ -1,63 +1,89 @@
 """Questions answered a second: cached and batched against uncached, and against `generate`.
 
-    pip install transformers && python benchmarks/answering.py        about two minutes
+    pip install transformers && python benchmarks/answering.py        about three minutes
 
-A model of the default size with random weights on 500 PT questions; the work does not depend on weights.
-GPT-2 of the same size generates the same number of tokens after a prompt of the same length.
+A model of the default size with random weights on PT questions; the work does not depend on
+weights. GPT-2 of the same size reads a prompt of the same length and generates as many tokens,
+greedily and with its own cache; every way of answering but its is checked to give the same answers
+as another.
 """
-from pathlib import Path
+from importlib.metadata import version
 
-from report import interleaved, publish, stamp
+from report import any_tokenizer, gpt2, interleaved, markdown, needs, options, publish, stamp
 
 import torch
-import transformers
 
-from ipt_mini.config import Config
+from ipt_mini.config import Config, run_main
 from ipt_mini.generate import answer_words, decode
-from ipt_mini.run import get_tokenizer, new_model, prepare
+from ipt_mini.run import new_model, prepare
 from ipt_mini.sequence import ANSWER, IMAGINE, N_WORDS, layout, pack, token_code
 
 
 def uncached(model, data, answers):
-    """`imagine` with a full pass over the whole sequence for every token."""
-    where, codes = layout(data, ((IMAGINE, ANSWER),)), torch.zeros_like(data.imagination)
-    for i in range(codes.shape[1]):
-        logits = model(pack(data._replace(imagination=codes), ((IMAGINE, ANSWER),))[0], data.pose, where, False)
-        codes[:, i] = token_code(N_WORDS + logits[:, where.n_prefix + i, N_WORDS:].argmax(1))
-    logits = model(pack(data._replace(imagination=codes), ((IMAGINE, ANSWER),))[0], data.pose, where, False)
-    return answers[logits[:, -1, answers].argmax(1)]
+    """`imagine` with a full pass over the whole sequence for every token: (B,) words."""
+    branches, codes = ((IMAGINE, ANSWER),), torch.zeros_like(data.imagination)
+    where, cells = layout(data, branches), codes.shape[1]
+    for i in range(cells + 1):
+        tokens = pack(data._replace(imagination=codes), branches)[0]
+        h = model.states(tokens, data.pose, where, False, where.loss_at[i:i + 1])
+        logits = model.head(h)[:, 0]
+        if i < cells:                                       # the last cell is imagined first
+            codes[:, cells - 1 - i] = token_code(N_WORDS + logits[:, N_WORDS:].argmax(1))
+    return answers[logits[:, answers].argmax(1)]
+
+
+def one_by_one(answer, data):
+    """The same, one question at a time: (B,) words."""
+    return torch.cat([answer(data.take(slice(i, i + 1))) for i in range(len(data.answer))])
 
 
 @torch.no_grad()
 def main():
+    quick = options(__doc__).parse_args().quick
+    needs("transformers")
     torch.manual_seed(0)
+    n, n_few = (8, 2) if quick else (500, 20)
     config = Config()
-    _, data = prepare(config, "val", get_tokenizer(config, Path("runs/answering")), 500)
-    model, answers = new_model(config).eval(), answer_words("pt")
-    for block in model.blocks:                      # as if trained: a block starts as the identity
-        torch.nn.init.normal_(block.attention.out.weight, std=0.1)
-        torch.nn.init.normal_(block.down.weight, std=0.1)
-    few = data.take(slice(50))
-    assert torch.equal(uncached(model, few, answers), decode(model, few, answers, "imagine").answer)
-    prompt = pack(data, ())[0]
-    new = data.imagination.shape[1] + 2
-    gpt2 = transformers.GPT2LMHeadModel(transformers.GPT2Config(
-        vocab_size=model.config.vocab_size, n_positions=prompt.shape[1] + new, n_embd=config.n_embd,
-        n_layer=config.n_layer, n_head=config.n_head, bos_token_id=0, eos_token_id=None, pad_token_id=0)).eval()
-    seconds = interleaved({
-        "direct": lambda: decode(model, data, answers, "direct"),
-        "imagine": lambda: decode(model, data, answers, "imagine"),
-        "imagine, uncached": lambda: uncached(model, data, answers),
-        "imagine, one question at a time": lambda: decode(model, few, answers, "imagine", batch=1),
-        "transformers generate": lambda: gpt2.generate(
-            prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=new, min_new_tokens=new, do_sample=False),
-    }, rounds=5)
-    seconds["imagine, one question at a time"] *= len(data.answer) / len(few.answer)
-    lines = [stamp("python benchmarks/answering.py", transformers=transformers.__version__), "",
-             "| way | questions/s | time, imagine = 1 |", "|---|---|---|"]
-    lines += [f"| {name} | {500 / s:,.0f} | {s / seconds['imagine']:.2f} |" for name, s in seconds.items()]
-    publish("answering", lines, {name: round(500 / s, 1) for name, s in seconds.items()})
+    _, data = prepare(config, "val", any_tokenizer(), n)
+    model, answers, few = new_model(config).eval(), answer_words("pt"), data.take(slice(n_few))
+    for p in model.blocks.parameters():             # as if trained: blocks start as the identity
+        if p.dim() == 2:
+            torch.nn.init.normal_(p, std=0.1)
+    new = data.imagination.shape[1] + 2             # the codes, the answer's opener, the answer
+    prompt_of = lambda d: pack(d, ((ANSWER,),))[0]  # views, query and an opener, no matter which
+    library = gpt2(config, prompt_of(few).shape[1] + new).eval()
+    generate = lambda d, new: library.generate(
+        prompt_of(d), attention_mask=torch.ones_like(prompt_of(d)), max_new_tokens=new,
+        min_new_tokens=new, do_sample=False)[:, -1]
+    ways = {                                                # (mode, function of the data)
+        "cached": ("imagine", lambda d: decode(model, d, answers, "imagine").answer),
+        "uncached": ("imagine", lambda d: uncached(model, d, answers)),
+        "GPT-2, generate": ("imagine", lambda d: generate(d, new)),
+        "one pass": ("direct", lambda d: decode(model, d, answers, "direct").answer),
+        "GPT-2, generate one token": ("direct", lambda d: generate(d, 1)),
+    }
+    functions = {}
+    for name, (mode, f) in ways.items():
+        functions[mode, name, "batched"] = lambda f=f: f(data)
+        functions[mode, name, "one at a time"] = lambda f=f: one_by_one(f, few)
+    whole = functions["imagine", "cached", "batched"]()
+    for name in ("cached", "uncached"):
+        assert torch.equal(functions["imagine", name, "one at a time"](), whole[:n_few]), name
+    seconds = {key: s / (n if key[2] == "batched" else n_few)          # of one question
+               for key, s in interleaved(functions, 1 if quick else 5).items()}
+    ours = {"imagine": seconds["imagine", "cached", "batched"],
+            "direct": seconds["direct", "one pass", "batched"]}
+    lines = [stamp("python benchmarks/answering.py", transformers=version("transformers")) +
+             f" {n} PT questions in one batch, or {n_few} one at a time.", ""]
+    results = [dict(decode=mode, way=name, batch=batch, questions_per_second=round(1 / s, 1),
+                    times_ours=round(s / ours[mode], 3))
+               for (mode, name, batch), s in seconds.items()]
+    lines += markdown(
+        ["decode", "way", "batch", "questions/s", "time a question, first row of the decode = 1"],
+        [[r["decode"], r["way"], r["batch"], f"{r['questions_per_second']:,.0f}",
+          f"{r['times_ours']:.2f}"] for r in results])
+    publish("answering", lines, results, quick)
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)
