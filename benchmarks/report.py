@@ -35,7 +35,7 @@ def needs(module):
 
 
 def publish(name, lines, results=None, quick=False):
-    """Write benchmarks/NAME.md (and .json), and the table into the README between its two marks."""
+    """Write benchmarks/NAME.md (and .json), and the table where README or docs have its two marks."""
     table = "\n".join(lines) + "\n"
     folder = Path("runs/quick") if quick else ROOT / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,9 +44,9 @@ def publish(name, lines, results=None, quick=False):
         (folder / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
     print(table)
     if not quick:
-        readme = (ROOT / "README.md").read_text()
         block = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
-        (ROOT / "README.md").write_text(block.sub(lambda m: m[1] + table + m[2], readme))
+        for page in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
+            page.write_text(block.sub(lambda m: m[1] + table + m[2], page.read_text()))
 
 
 def interleaved(functions, rounds=10):
