@@ -166,13 +166,12 @@ def compare_all(paths):
     panels = {"step": {}, "seconds": {}}
     for group in groups:
         run = next(iter(group.values()))
-        name = next(k for k in run["log"][0] if k.startswith("val_"))
         for x in panels:
-            seeds = [[row[k] for row in r["log"]] for r in group.values() for k in (x, name)]
-            panels[x][run["path"].name] = [np.mean(v, 0) for v in (seeds[::2], seeds[1::2])]
+            panels[x][run["path"].name] = [np.mean([r["log"][k] for r in group.values()], 0)
+                                           for k in (x, "accuracy")]
     plots.curves([(x, "validation accuracy", 1.02, lines) for x, lines in panels.items()],
                  paths[0].parent / "compare.png")
-    (paths[0].parent / "compare.md").write_text("\n".join(table) + "\n")
+    (paths[0].parent / "compare.md").write_text("\n".join(table) + "\n", "utf-8")
 
 
 def main():
@@ -184,8 +183,10 @@ def main():
     parser.add_argument("--n", type=int, default=0, help="examples a split")
     parser.add_argument("--device", default="auto")
     a = parser.parse_args()
+    if a.n < 0:
+        raise UserError(f"--n {a.n}: it must be at least 1, or left out")
     device, paths = pick_device(a.device), [Path(path) for path in a.runs]
-    if len(paths) == 1 or a.replace or a.splits or a.decode:
+    if len(paths) == 1 or a.replace or a.splits or a.decode or a.n:
         for path in paths:
             evaluate_one(path, a, device)
     else:
