@@ -25,7 +25,7 @@ class Options:
     task: str = setting("pt", "whose examples", TASK_NAMES)
     split: str = setting("train", "train, val, test or one out of the domain")
     n: int = setting(20000, "examples", low=1, high=10**7)
-    seed: int = setting(0, "of the data", low=0, high=2**32 - 1)
+    seed: int = setting(0, "of the data")
     grid: int = setting(5, "cells a side", GRIDS)
     out: str = setting("", "the picture; preview-TASK.png if empty")
     supervision: str = setting("mixed", "for --show-sequence", SUPERVISIONS)

@@ -35,7 +35,8 @@ def reading(path, remedy="delete it, and the same train.py command makes it anew
                         1) from None
 
 
-def setting(default, help, choices=None, low=None, high=None):
+def setting(default, help, choices=None, low=0, high=10**9):
+    """A field of a dataclass of settings, with what its value may be; low and high of a number."""
     return field(default=default, metadata=dict(help=help, choices=choices, low=low, high=high))
 
 
@@ -52,7 +53,7 @@ class Config:
     """Defaults give the main job: a run that ends while one watches."""
     task: str = setting("pt", "what to learn", TASK_NAMES)
     supervision: str = setting("mixed", "what is trained", SUPERVISIONS)
-    seed: int = setting(0, "first weights and order of the examples", low=0, high=2**32 - 1)
+    seed: int = setting(0, "first weights and order of the examples")
     name: str = setting("", "part of the run folder's name; needed if settings below are changed")
     out: str = setting("", "the run folder, instead of runs/TASK-SUPERVISION[-NAME]-sSEED")
     device: str = setting("auto", "what to run on", DEVICES)
@@ -61,8 +62,7 @@ class Config:
     n_train: int = setting(20000, "training examples", low=64, high=10**7)
     n_val: int = setting(2000, "validation examples", low=16, high=10**6)
     n_test: int = setting(2000, "test examples, in the domain and out of it", low=16, high=10**6)
-    data_seed: int = setting(0, "of data and tokenizer: equal for runs to be compared", low=0,
-                             high=2**32 - 1)
+    data_seed: int = setting(0, "of data and tokenizer: equal for runs to be compared")
     tokenizer_steps: int = setting(800, "steps of stage 1", low=200)
     # the model
     n_layer: int = setting(4, "blocks", low=1, high=48)
@@ -71,15 +71,15 @@ class Config:
     # its training
     loss: str = setting("", "terms and weights, such as answer=1,imagination=1; if empty, answer="
                         "the task's ANSWER_WEIGHT, and imagination=1 or cot=1 if they are trained")
-    rarity: float = setting(0.5, "weight of an imagined code: frequency ** -rarity", low=0, high=1)
-    steps: int = setting(0, "steps of stage 2; 0: as many as the task needs", low=0)
+    rarity: float = setting(0.5, "weight of an imagined code: frequency ** -rarity", high=1)
+    steps: int = setting(0, "steps of stage 2; 0: as many as the task needs")
     batch_size: int = setting(64, "examples a step", low=1)
-    muon_lr: float = setting(0.02, "learning rate of the matrices in the blocks (Muon)", low=0, high=10)
-    adam_lr: float = setting(0.003, "learning rate of everything else (AdamW)", low=0, high=10)
-    weight_decay: float = setting(0.0, "of both", low=0, high=10)
-    cooldown: float = setting(0.4, "last part of the steps: the rate falls to 0", low=0, high=1)
+    muon_lr: float = setting(0.02, "learning rate of the matrices in the blocks (Muon)")
+    adam_lr: float = setting(0.003, "learning rate of everything else (AdamW)")
+    weight_decay: float = setting(0.0, "of both")
+    cooldown: float = setting(0.4, "last part of the steps: the rate falls to 0", high=1)
     curriculum: float = setting(0.45, "first part of the steps, with the shares of kinds that the "
-                                "task's FIRST gives", low=0, high=1)
+                                "task's FIRST gives", high=1)
     eval_every: int = setting(250, "steps between validations", low=1)
 
 
@@ -118,16 +118,13 @@ def terms_of(config, own=None):
 def check_fields(config):
     """Raise UserError at the first setting of a dataclass that its own metadata forbids."""
     for f in fields(config):
-        value, m = getattr(config, f.name), f.metadata
-        wrong = None
+        value, m, wrong = getattr(config, f.name), f.metadata, None
         if type(value) is not f.type and (f.type, type(value)) != (float, int):
             wrong = f"it takes a value of type {f.type.__name__}"
         elif m["choices"] and value not in m["choices"]:
             wrong = f"there is {', '.join(m['choices'].values())}"
-        elif m["low"] is not None and not value >= m["low"]:
-            wrong = f"it must be at least {m['low']}"
-        elif m["high"] is not None and not value <= m["high"]:
-            wrong = f"it must be at most {m['high']}"
+        elif f.type is not str and not m["low"] <= value <= m["high"]:
+            wrong = f"it must be from {m['low']} to {m['high']}"
         if wrong:
             raise UserError(f"{flag(f.name)} {value!r}: {wrong}")
 

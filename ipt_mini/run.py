@@ -28,7 +28,7 @@ from ipt_mini.tokenizer import Tokenizer, train_tokenizer
 
 try:
     import fcntl
-except ImportError:           # Windows has no such locks: there, two runs in one folder are not told
+except ImportError:           # Windows has no such locks: there nothing is refused
     fcntl = None
 
 FORMAT = 2                    # of checkpoints; a reader refuses any other
