@@ -25,8 +25,8 @@ from ipt_mini.config import (Config, Parser, UserError, add_arguments, check, ch
                              default_loss, pick_device, reading, run_main, terms_of)
 from ipt_mini.generate import answer_words, decode
 from ipt_mini.losses import LossInput, own_files, rarity, weight_at
-from ipt_mini.run import (fill, get_tokenizer, load_run, machine, new_model, open_folder, prepare,
-                          save, write_json, write_log)
+from ipt_mini.run import (get_tokenizer, load_run, machine, new_model, open_folder, prepare, save,
+                          write_json, write_log)
 from ipt_mini.sequence import N_WORDS, SUPERVISION, Layout, layout, pack
 from ipt_mini.tasks import TASKS
 from ipt_mini.tasks.words import PAD
@@ -160,10 +160,12 @@ def fit(config, folder, saved, tokenizer, terms, device, clock):
     optimizers = optimizers_of(model, config)
     first, log, sums = 0, [], torch.zeros(len(terms), device=device)
     if saved:
-        first, log, sums = saved["step"], saved["log"], saved["sums"].to(device)
-        fill(model, saved["model"], folder / "checkpoint.pt")
-        for optimizer, state in zip(optimizers, saved["optimizers"]):
-            fill(optimizer, state, folder / "checkpoint.pt")
+        first, log = saved["step"], saved["log"]
+        with reading(folder / "checkpoint.pt"):
+            sums.copy_(saved["sums"])
+            for part, state in zip([model, *optimizers], [saved["model"], *saved["optimizers"]],
+                                   strict=True):
+                part.load_state_dict(state)
     bar = tqdm(range(first, config.steps), initial=first, total=config.steps, disable=None,
                desc=folder.name, dynamic_ncols=True)
     last_save = time.perf_counter()

@@ -62,8 +62,9 @@ train.run_main(train.main)
 
 
 def start(folder):
+    hear = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)      # a shell's `&` would make it deaf to Ctrl-C
     return subprocess.Popen([sys.executable, "-c", WRAPPER, *SETTINGS], cwd=folder, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE)
+                            stderr=subprocess.PIPE, preexec_fn=hear)
 
 
 def unbroken(folder):

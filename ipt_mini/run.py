@@ -5,6 +5,7 @@
 """
 import io
 import json
+import math
 import os
 import platform
 import re
@@ -98,7 +99,7 @@ def load(path, *keys):
 
 
 def fill(module, state, path):
-    """The module, or optimizer, with the state read from a file; UserError if it does not fit."""
+    """The module with the state read from a file; UserError if it does not fit."""
     with reading(path):
         module.load_state_dict(state)
     return module
@@ -165,6 +166,10 @@ def reopen(path, config):
                 config_from(json.loads(settings.read_text() if settings.exists() else ""))
         return None
     saved = load(file, *CONTENT)
+    with reading(file):                           # training goes on from these: they are numbers
+        math.fsum([*saved["seconds"].values(), *(v for row in saved["log"] for v in row.values())])
+        if not 0 < saved["step"] <= saved["config"].steps:
+            raise ValueError(saved["step"])
     there, here = compared(saved["config"]), compared(config)
     different = [f"{k} {there[k]} there, {v} here" for k, v in here.items() if there[k] != v]
     if different:

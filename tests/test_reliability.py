@@ -1,4 +1,5 @@
 """Same command, same bits; two runs in one folder; a machine that refuses what is asked of it."""
+import copy
 import errno
 import fcntl
 import hashlib
@@ -262,3 +263,38 @@ def test_in_a_process_of_its_own(world, command, code, says):
     ran = real(command, world)
     assert ran.returncode == code and ran.stdout == "" and ran.stderr.count("\n") == 1 and says in ran.stderr
     assert before == snapshot(world)
+
+
+# ------------------------------------------------------------------------------------ checkpoints tampered with
+def entries(value, path=(), depth=3):
+    """Paths to the entries of nested dicts and lists, a few of each."""
+    keys = list(value)[:8 if depth == 3 else 2] if isinstance(value, dict) else range(min(2, len(value))) if isinstance(value, list) else ()
+    for key in keys if depth else ():
+        yield (*path, key)
+        yield from entries(value[key], (*path, key), depth - 1)
+
+
+def test_no_wrong_entry_of_a_checkpoint_ends_in_a_traceback(world, monkeypatch):
+    """Each entry in turn is replaced by something else, and the training called to go on from there."""
+    middle = []
+    monkeypatch.setattr(train, "SAVE_EVERY", -1)
+    monkeypatch.setattr(train, "save", lambda path, **content: middle.append(copy.deepcopy(content)) or save(path, **content))
+    monkeypatch.setattr(train, "test", lambda *_: None)
+    config = Config(**json.loads((world / "runs/good/config.json").read_text()) | {"out": "runs/tampered"})
+    train.train(config)
+    good, refused = middle[3], 0                                       # after step 4 of 6
+    paths = [path for path in entries(good) if path[0] != "config"]
+    assert len(paths) > 20 and len(middle) == 6
+    for path in paths:
+        for wrong in (None, "x", -1, [1], torch.zeros(3, 3)):
+            content = entry = copy.deepcopy(good)
+            for key in path[:-1]:
+                entry = entry[key]
+            entry[path[-1]] = wrong
+            save(world / "runs/tampered/checkpoint.pt", **content)
+            try:
+                train.train(config)
+            except run_module.UserError as error:
+                assert "checkpoint.pt" in str(error) and error.code == 1
+                refused += 1
+    assert refused > 4 * len(paths)                                    # a number may stand in for another
