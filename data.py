@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ipt_mini import plots
-from ipt_mini.config import (SUPERVISIONS, TASK_NAMES, Parser, UserError, add_arguments,
+from ipt_mini.config import (GRIDS, SUPERVISIONS, TASK_NAMES, Parser, UserError, add_arguments,
                              check_fields, run_main, setting)
 from ipt_mini.sequence import N_WORDS, SUPERVISION, Data, layout, pack, token_code
 from ipt_mini.tasks import TASKS, make, shortcut_scores, splits
@@ -24,9 +24,9 @@ from ipt_mini.tasks.words import COMPASS, WORDS, text
 class Options:
     task: str = setting("pt", "whose examples", TASK_NAMES)
     split: str = setting("train", "train, val, test or one out of the domain")
-    n: int = setting(20000, "examples", low=1)
-    seed: int = setting(0, "of the data", low=0)
-    grid: int = setting(5, "cells a side; odd", low=5, high=9)
+    n: int = setting(20000, "examples", low=1, high=10**7)
+    seed: int = setting(0, "of the data")
+    grid: int = setting(5, "cells a side", GRIDS)
     out: str = setting("", "the picture; preview-TASK.png if empty")
     supervision: str = setting("mixed", "for --show-sequence", SUPERVISIONS)
 

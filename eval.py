@@ -178,13 +178,12 @@ def compare_all(paths):
     panels = {"step": {}, "seconds": {}}
     for group in groups:
         run = next(iter(group.values()))
-        name = next(k for k in run["log"][0] if k.startswith("val_"))
         for x in panels:
-            seeds = [[row[k] for row in r["log"]] for r in group.values() for k in (x, name)]
-            panels[x][run["path"].name] = [np.mean(v, 0) for v in (seeds[::2], seeds[1::2])]
+            panels[x][run["path"].name] = [np.mean([r["log"][k] for r in group.values()], 0)
+                                           for k in (x, "accuracy")]
     plots.curves([(x, "validation accuracy", 1.02, lines) for x, lines in panels.items()],
                  paths[0].parent / "compare.png")
-    (paths[0].parent / "compare.md").write_text("\n".join(table) + "\n")
+    (paths[0].parent / "compare.md").write_text("\n".join(table) + "\n", "utf-8")
 
 
 @dataclass
@@ -192,9 +191,9 @@ class Options:
     splits: str = setting("", "names, with commas; if empty, all tests")
     decode: str = setting("", "one way to answer; if empty, all that the run was trained for",
                           {"": "all", **{name: name for name in DECODES}})
-    n: int = setting(0, "examples a split; 0: as many as the run was tested on", low=0)
+    n: int = setting(0, "examples a split; 0: as many as the run was tested on")
     temperature: float = setting(1.0, "of the decodes sample and vote", low=0.01)
-    top_k: int = setting(0, "codes that may be drawn there; 0: all", low=0)
+    top_k: int = setting(0, "codes that may be drawn there; 0: all")
     samples: int = setting(8, "imaginations a question, for the decode vote", low=1)
     device: str = setting("auto", "what to run on", DEVICES)
 
@@ -209,7 +208,7 @@ def main():
     a = Options(**values)
     check_fields(a)
     device = pick_device(a.device)
-    if len(paths) == 1 or replace or a.splits or a.decode:
+    if len(paths) == 1 or replace or a.splits or a.decode or a.n:
         for path in paths:
             evaluate_one(path, a, device, replace)
     else:

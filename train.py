@@ -22,11 +22,11 @@ from tqdm import tqdm
 from eval import evaluate, lines, samples, tokenizer_report
 from ipt_mini import plots
 from ipt_mini.config import (Config, Parser, UserError, add_arguments, check, check_named,
-                             default_loss, pick_device, run_main, terms_of)
+                             default_loss, pick_device, reading, run_main, terms_of)
 from ipt_mini.generate import answer_words, decode
 from ipt_mini.losses import LossInput, own_files, rarity, weight_at
-from ipt_mini.run import (fill, get_tokenizer, load_run, machine, new_model, open_folder, prepare,
-                          save, write_json, write_log)
+from ipt_mini.run import (get_tokenizer, load_run, machine, new_model, open_folder, prepare, save,
+                          write_json, write_log)
 from ipt_mini.sequence import IMAGINE, N_WORDS, SUPERVISION, Layout, code_token, layout, pack
 from ipt_mini.tasks import TASKS
 from ipt_mini.tasks.words import PAD
@@ -170,9 +170,9 @@ def losses_of(model, examples, rows, terms, tokenizer, tokens=None):
     return torch.stack(list(values.values()))
 
 
-def check_finite(sums, terms, step, folder):
-    """Stop before a loss that is no number is saved: the last checkpoint is still good."""
-    bad = [name for name, value in zip(terms, sums.tolist()) if not math.isfinite(value)]
+def check_finite(values, step, folder):
+    """Stop at {name: value} that is no number, before it is saved: the last checkpoint is good."""
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
     if bad:
         raise UserError(f"{bad[0]} is no number at step {step + 1}; the last good checkpoint stays "
                         f"in {folder}: lower --muon-lr or the weight in --loss", 1)
@@ -183,15 +183,16 @@ def fit(config, folder, saved, tokenizer, terms, device, clock):
     examples = training_set(config, tokenizer, device)
     val = prepare(config, "val", tokenizer, config.n_val)[1].take(slice(500)).to(device)
     clock("data")
-    torch.manual_seed(config.seed)
     model = new_model(config).to(device)
     optimizers = optimizers_of(model, config)
     first, log, sums = 0, [], torch.zeros(len(terms), device=device)
     if saved:
-        first, log, sums = saved["step"], saved["log"], saved["sums"].to(device)
-        fill(model, saved["model"], folder / "checkpoint.pt")
-        for optimizer, state in zip(optimizers, saved["optimizers"]):
-            optimizer.load_state_dict(state)
+        first, log = saved["step"], saved["log"]
+        with reading(folder / "checkpoint.pt"):
+            sums.copy_(saved["sums"])
+            for part, state in zip([model, *optimizers], [saved["model"], *saved["optimizers"]],
+                                   strict=True):
+                part.load_state_dict(state)
     bar = tqdm(range(first, config.steps), initial=first, total=config.steps, disable=None,
                desc=folder.name, dynamic_ncols=True)
     last_save = time.perf_counter()
@@ -212,7 +213,7 @@ def fit(config, folder, saved, tokenizer, terms, device, clock):
             last, due = step + 1 == config.steps, (step + 1) % config.eval_every == 0
             late = time.perf_counter() - last_save > SAVE_EVERY
             if device == "cpu" or due or last or late:       # elsewhere it would wait for the GPU
-                check_finite(sums, terms, step, folder)
+                check_finite(dict(zip(terms, sums.tolist())), step, folder)
             if due or last:
                 clock("training")
                 since = step % config.eval_every + 1
@@ -224,14 +225,16 @@ def fit(config, folder, saved, tokenizer, terms, device, clock):
                 clock("validation")
                 bar.set_postfix({k: v for k, v in log[-1].items() if k not in ("step", "seconds")})
             if stopped or late or last:
+                total = sum(p.detach().sum() for p in model.parameters()).item()
+                check_finite({"a weight, by a gradient of the loss,": total}, step, folder)
                 clock("training")
                 last_save = time.perf_counter()
+                if log:                                      # first, so that it is never behind
+                    write_log(folder / "log.csv", log)
                 save(folder / "checkpoint.pt", config=asdict(config), step=step + 1, log=log,
                      seconds=clock.seconds, sums=sums, model=model.state_dict(),
                      tokenizer=tokenizer.state_dict(),
                      optimizers=[] if last else [o.state_dict() for o in optimizers])
-                if log:
-                    write_log(folder / "log.csv", log)
             if stopped and not last:
                 raise UserError(f"stopped and saved after step {step + 1} of {config.steps}; the "
                                 "same command goes on from there", 130)
@@ -262,19 +265,19 @@ def train(config, force=False, own=None):
     config = replace(config, steps=config.steps or TASKS[config.task].STEPS,
                      loss=config.loss or default_loss(config))
     device, terms = pick_device(config.device), terms_of(config, own)
-    folder, saved = open_folder(config, force)
-    if saved and saved["step"] == config.steps and (folder / "metrics.json").exists():
-        return folder
-    print(f"{folder}: tokenizer, data, then {config.steps} steps on {device}", file=sys.stderr)
-    for source in own_files(config.loss):
-        shutil.copy(source, folder)             # the run keeps what made it
-    clock = Clock(saved["seconds"] if saved else {})
-    tokenizer = get_tokenizer(config, folder).to(device).requires_grad_(False)
-    clock("tokenizer")                          # stage 1, shared by all runs of one world
-    trained = saved and saved["step"] == config.steps
-    log = saved["log"] if trained else fit(
-        config, folder, saved, tokenizer, terms, device, clock)
-    test(folder, log, terms, device, clock)
+    with open_folder(config, force) as (folder, saved):
+        trained = saved and saved["step"] == config.steps
+        if trained and (folder / "metrics.json").exists():
+            return folder
+        print(f"{folder}: tokenizer, data, then {config.steps} steps on {device}", file=sys.stderr)
+        for source in own_files(config.loss):
+            shutil.copy(source, folder)             # the run keeps what made it
+        clock = Clock(saved["seconds"] if saved else {})
+        tokenizer = get_tokenizer(config, folder, saved).to(device).requires_grad_(False)
+        clock("tokenizer")                          # stage 1, shared by all runs of one world
+        log = saved["log"] if trained else fit(
+            config, folder, saved, tokenizer, terms, device, clock)
+        test(folder, log, terms, device, clock)
     return folder
 
 
@@ -290,9 +293,11 @@ def main():
         raise UserError("--seeds N: N from 1; without --out and --seed")
     for seed in range(seeds or 1):
         folder = train(Config(**values | ({"seed": seed} if seeds else {})), force)
-        figures = json.loads((folder / "metrics.json").read_text())
-        print("\n".join(lines({"test": figures["test"]})))
-        print(f"{folder}: {figures['minutes']['all']} minutes in all, pictures beside the figures")
+        with reading(folder / "metrics.json"):
+            figures = json.loads((folder / "metrics.json").read_text())
+            told, minutes = list(lines({"test": figures["test"]})), figures["minutes"]["all"]
+        print("\n".join(told))
+        print(f"{folder}: {minutes} minutes in all, pictures beside the figures")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ipt_mini.config import UserError, compared, config_from
+from ipt_mini.config import UserError, compared, config_from, reading
 
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)    # by n - 1
 
@@ -25,25 +25,40 @@ def interval(values):
 
 
 def read_runs(paths):
-    """[{seed: run}] of all groups, in the order given; a run is dict(path, config, test, log)."""
+    """[{seed: run}] of all groups, in order; a run is dict(path, config, figures, log)."""
     groups = {}
     for path in paths:
-        try:
-            metrics = json.loads((path / "metrics.json").read_text())
-            config, test = config_from(metrics["config"], path / "metrics.json"), metrics["test"]
-            with open(path / "log.csv") as file:
-                log = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-        except FileNotFoundError:
-            raise UserError(f"{path}: no finished run; train it with train.py") from None
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{path}: metrics.json or log.csv is damaged; train it again with "
-                            "--force", 1) from None
+        file, log = path / "metrics.json", path / "log.csv"
+        if not (file.exists() and log.exists()):
+            raise UserError(f"{path}: no finished run; train it with train.py")
+        with reading(file):
+            metrics = json.loads(file.read_text())
+            config, found = config_from(metrics["config"]), figures_of(metrics["test"])
+        with reading(log, "train the run again with --force"):
+            columns = columns_of(log, -(-config.steps // config.eval_every))
         key = {k: v for k, v in compared(config).items() if k != "seed"}
         group = groups.setdefault(json.dumps(key), {})
         if config.seed in group:
             raise UserError(f"{path}: the same settings and seed as {group[config.seed]['path']}")
-        group[config.seed] = dict(path=path, config=key, test=test, log=log)
+        group[config.seed] = dict(path=path, config=key, figures=found, log=columns)
     return list(groups.values())
+
+
+def figures_of(test):
+    """{figure: percent} of one run's test: each decode, and exact images."""
+    found = {name: float(f["accuracy"]) for name, f in test.items() if name != "shortcuts"}
+    return found | {"exact images": float(f["imagination"]["exact_images"])
+                    for f in test.values() if "imagination" in f}
+
+
+def columns_of(path, n):
+    """dict(step, seconds, accuracy) of log.csv, each a list of n numbers."""
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    if len(rows) != n:
+        raise ValueError(f"{len(rows)} rows, not {n}")
+    accuracy = next(key for key in rows[0] if key.startswith("val_"))
+    return {name: [float(row[key]) for row in rows]
+            for name, key in (("step", "step"), ("seconds", "seconds"), ("accuracy", accuracy))}
 
 
 def settings_that_differ(groups):
@@ -54,14 +69,11 @@ def settings_that_differ(groups):
 
 
 def figures(group):
-    """{figure: {seed: percent}} of one group: each decode, and exact images."""
+    """{figure: {seed: percent}} of one group."""
     found = {}
     for seed, run in group.items():
-        for name, f in run["test"].items():
-            if name != "shortcuts":
-                found.setdefault(name, {})[seed] = f["accuracy"]
-            if "imagination" in f:
-                found.setdefault("exact images", {})[seed] = f["imagination"]["exact_images"]
+        for name, percent in run["figures"].items():
+            found.setdefault(name, {})[seed] = percent
     return found
 
 

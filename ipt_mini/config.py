@@ -1,6 +1,8 @@
 """All settings of a run in one dataclass, from which the command line is made and checked."""
 import argparse
+import os
 import sys
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 
 import torch
@@ -19,7 +21,22 @@ class UserError(Exception):
         self.code = code
 
 
-def setting(default, help, choices=None, low=None, high=None):
+@contextmanager
+def reading(path, remedy="delete it, and the same train.py command makes it anew"):
+    """Whatever fails inside is the fault of the file at `path`, and is told in one line."""
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    except UserError as error:
+        raise UserError(f"{path}: {error}", 1) from None
+    except Exception:                 # bytes that we did not write can make torch raise anything
+        raise UserError(f"{path}: cut short, or not what this version writes; {remedy}",
+                        1) from None
+
+
+def setting(default, help, choices=None, low=0, high=10**9):
+    """A field of a dataclass of settings, with what its value may be; low and high of a number."""
     return field(default=default, metadata=dict(help=help, choices=choices, low=low, high=high))
 
 
@@ -29,6 +46,7 @@ SUPERVISIONS = {"label": "label (answers only)", "text_cot": "text_cot (words, t
                 "ipt": "ipt (imagination, then answer)", "mixed": "mixed (ipt and label)"}
 CORRUPTIONS = {"random": "random (any code)", "own": "own (what the model draws there)"}
 DEVICES = {"auto": "auto (cuda if there is one)", "cpu": "cpu", "cuda": "cuda", "mps": "mps"}
+GRIDS = {5: "5", 7: "7", 9: "9"}      # odd, to have a middle column
 
 
 @dataclass
@@ -36,36 +54,35 @@ class Config:
     """Defaults give the main job: a run that ends while one watches."""
     task: str = setting("pt", "what to learn", TASK_NAMES)
     supervision: str = setting("mixed", "what is trained", SUPERVISIONS)
-    seed: int = setting(0, "first weights and order of the examples", low=0)
+    seed: int = setting(0, "first weights and order of the examples")
     name: str = setting("", "part of the run folder's name; needed if settings below are changed")
     out: str = setting("", "the run folder, instead of runs/TASK-SUPERVISION[-NAME]-sSEED")
     device: str = setting("auto", "what to run on", DEVICES)
     # the world and its tokenizer
-    grid: int = setting(5, "cells a side of every scene and view; odd", low=5, high=9)
-    n_train: int = setting(20000, "training examples", low=64)
-    n_val: int = setting(2000, "validation examples", low=16)
-    n_test: int = setting(2000, "test examples, in the domain and out of it", low=16)
-    data_seed: int = setting(0, "of data and tokenizer: equal for runs to be compared", low=0)
+    grid: int = setting(5, "cells a side of every scene and view", GRIDS)
+    n_train: int = setting(20000, "training examples", low=64, high=10**7)
+    n_val: int = setting(2000, "validation examples", low=16, high=10**6)
+    n_test: int = setting(2000, "test examples, in the domain and out of it", low=16, high=10**6)
+    data_seed: int = setting(0, "of data and tokenizer: equal for runs to be compared")
     tokenizer_steps: int = setting(800, "steps of stage 1", low=200)
     # the model
-    n_layer: int = setting(4, "blocks", low=1)
-    n_head: int = setting(4, "attention heads; must divide the width", low=1)
-    n_embd: int = setting(64, "width", low=4)
+    n_layer: int = setting(4, "blocks", low=1, high=48)
+    n_head: int = setting(4, "attention heads; must divide the width", low=1, high=256)
+    n_embd: int = setting(64, "width", low=4, high=1024)
     # its training
     loss: str = setting("", "terms and weights, such as answer=1,imagination=1; if empty, answer="
                         "the task's ANSWER_WEIGHT, and imagination=1 or cot=1 if they are trained")
-    corrupt: float = setting(0.0, "share of the imagined inputs that are replaced in training",
-                             low=0, high=1)
+    corrupt: float = setting(0.0, "share of the imagined inputs replaced in training", high=1)
     corrupt_by: str = setting("random", "what replaces them", CORRUPTIONS)
-    rarity: float = setting(0.5, "weight of an imagined code: frequency ** -rarity", low=0, high=1)
-    steps: int = setting(0, "steps of stage 2; 0: as many as the task needs", low=0)
+    rarity: float = setting(0.5, "weight of an imagined code: frequency ** -rarity", high=1)
+    steps: int = setting(0, "steps of stage 2; 0: as many as the task needs")
     batch_size: int = setting(64, "examples a step", low=1)
-    muon_lr: float = setting(0.02, "learning rate of the matrices in the blocks (Muon)", low=0)
-    adam_lr: float = setting(0.003, "learning rate of everything else (AdamW)", low=0)
-    weight_decay: float = setting(0.0, "of both", low=0)
-    cooldown: float = setting(0.4, "last part of the steps: the rate falls to 0", low=0, high=1)
+    muon_lr: float = setting(0.02, "learning rate of the matrices in the blocks (Muon)")
+    adam_lr: float = setting(0.003, "learning rate of everything else (AdamW)")
+    weight_decay: float = setting(0.0, "of both")
+    cooldown: float = setting(0.4, "last part of the steps: the rate falls to 0", high=1)
     curriculum: float = setting(0.45, "first part of the steps, with the shares of kinds that the "
-                                "task's FIRST gives", low=0, high=1)
+                                "task's FIRST gives", high=1)
     eval_every: int = setting(250, "steps between validations", low=1)
 
 
@@ -104,18 +121,13 @@ def terms_of(config, own=None):
 def check_fields(config):
     """Raise UserError at the first setting of a dataclass that its own metadata forbids."""
     for f in fields(config):
-        value, m = getattr(config, f.name), f.metadata
-        wrong = None
+        value, m, wrong = getattr(config, f.name), f.metadata, None
         if type(value) is not f.type and (f.type, type(value)) != (float, int):
             wrong = f"it takes a value of type {f.type.__name__}"
         elif m["choices"] and value not in m["choices"]:
             wrong = f"there is {', '.join(m['choices'].values())}"
-        elif m["low"] is not None and not value >= m["low"]:
-            wrong = f"it must be at least {m['low']}"
-        elif m["high"] is not None and not value <= m["high"]:
-            wrong = f"it must be at most {m['high']}"
-        elif f.name == "grid" and value % 2 == 0:
-            wrong = "it must be odd, to have a middle column"
+        elif f.type is not str and not m["low"] <= value <= m["high"]:
+            wrong = f"it must be from {m['low']} to {m['high']}"
         if wrong:
             raise UserError(f"{flag(f.name)} {value!r}: {wrong}")
 
@@ -151,15 +163,12 @@ def compared(config):
     return {k: v for k, v in asdict(config).items() if k not in NOT_COMPARED}
 
 
-def config_from(values, where):
-    """A checked Config from a dict read from the file `where`."""
-    if not isinstance(values, dict) or set(values) != {f.name for f in fields(Config)}:
-        raise UserError(f"{where}: not the settings of a run of this version", 1)
-    try:
-        check(Config(**{**values, "loss": ""}))      # a file must not make us execute another
-        return Config(**values)
-    except UserError as error:
-        raise UserError(f"{where}: {error}", 1) from None
+def config_from(values):
+    """A checked Config from the dict of a file; to be called while `reading` it."""
+    check(Config(**{**values, "loss": ""}))      # a file must not make us execute another
+    if len(values) < len(fields(Config)):
+        raise ValueError("settings are missing")
+    return Config(**values)
 
 
 def pick_device(name):
@@ -180,17 +189,27 @@ class Parser(argparse.ArgumentParser):
 
 def run_main(main):
     """Call main() and turn what can go wrong for a user into one line and an exit code."""
+    for stream in (sys.stdout, sys.stderr):        # a terminal without Unicode shows ? instead
+        stream.reconfigure(errors="replace")
     try:
         main()
+        sys.stdout.flush()                         # a full disk shows here, not after the end
+        return
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.code)
+        message, code = error, error.code
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:                        # `... | head`: nobody reads on
-        sys.stderr.close()
-        sys.exit(1)
-    except OSError as error:
-        print(f"error: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(1)
+        message, code = "stopped; the same command goes on from what is saved", 130
+    except OSError as error:                       # a pipe that nobody reads on needs no words
+        message = not isinstance(error, BrokenPipeError) and (
+            f"{error.filename or 'the output'}: {error.strerror or error}; it must be there, with "
+            "room on the disk, and yours to write")
+        code = 1
+        sys.stdout = open(os.devnull, "w")
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        message, code = ("too little memory: lower --batch-size, --n-train, --n-test or --n-embd; "
+                         "--n in data.py and eval.py"), 1
+    if message:
+        print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -5,11 +5,14 @@
 """
 import io
 import json
+import math
 import os
 import platform
 import re
 import time
+import warnings
 import zlib
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -17,14 +20,21 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ipt_mini.config import Config, UserError, compared, config_from
+from ipt_mini.config import Config, UserError, compared, config_from, reading
 from ipt_mini.model import Model, ModelConfig
 from ipt_mini.sequence import N_WORDS, Data
 from ipt_mini.tasks import TASKS, make, splits
 from ipt_mini.tasks.grid import render
 from ipt_mini.tokenizer import Tokenizer, train_tokenizer
 
+try:
+    import fcntl
+except ImportError:           # Windows has no such locks: there nothing is refused
+    fcntl = None
+
 FORMAT = 3                    # of checkpoints; a reader refuses any other
+CONTENT = dict(config=dict, step=int, log=list, seconds=dict, sums=torch.Tensor, model=dict,
+               tokenizer=dict, optimizers=list)
 
 
 class Run(NamedTuple):
@@ -43,12 +53,12 @@ def folder_of(config):
 
 
 # --------------------------------------------------------------------------- saving, loading
-def write_atomically(path, write):
-    """Let `write(file)` fill a temporary file, force it to disk, and only then give it its name."""
+def write_atomically(path, content):
+    """Write bytes to a temporary file, force it to disk, and only then give it its name."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
-            write(file)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -57,42 +67,41 @@ def write_atomically(path, write):
 
 
 def write_json(path, value):
-    write_atomically(path, lambda file: file.write((json.dumps(value, indent=1) + "\n").encode()))
+    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def write_log(path, rows):
     """log.csv, one line a validation; rewritten whole, so it has neither gaps nor doubles."""
-    def write(file):
-        lines = [list(rows[0])] + [list(row.values()) for row in rows]
-        file.write("".join(",".join(map(str, line)) + "\n" for line in lines).encode())
-    write_atomically(path, write)
+    lines = [rows[0], *(row.values() for row in rows)]
+    write_atomically(path, "".join(",".join(map(str, line)) + "\n" for line in lines).encode())
 
 
 def save(path, **content):
-    write_atomically(path, lambda file: torch.save(dict(format=FORMAT, **content), file))
+    file = io.BytesIO()
+    torch.save(dict(format=FORMAT, **content), file)
+    write_atomically(path, file.getbuffer())
 
 
 def load(path, *keys):
     """The dict of a checkpoint. Only tensors and plain values are read, nothing is executed."""
     file = io.BytesIO(path.read_bytes())          # what the disk refuses stays an OSError
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception:             # torch raises RuntimeError, UnpicklingError, EOFError, KeyError
-        raise UserError(f"{path}: not a checkpoint of ipt_mini, or cut short", 1) from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path}: not a checkpoint of this version (format {FORMAT})", 1)
-    if not set(keys) <= set(content):
-        raise UserError(f"{path}: a checkpoint without {', '.join(set(keys) - set(content))}", 1)
+    with reading(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")           # torch's about foreign files: one line is enough
+        content = dict(torch.load(file, map_location="cpu", weights_only=True))
+        if content["format"] != FORMAT:
+            raise UserError(f"a checkpoint of format {content['format']}, and this version reads "
+                            f"{FORMAT}; train again with --force")
+        if not all(isinstance(content[key], CONTENT[key]) for key in keys):
+            raise TypeError
+        if "config" in keys:
+            content["config"] = config_from(content["config"])
     return content
 
 
-def fill(module, state, file):
-    """The module with weights read from a file; UserError if they are another module's."""
-    try:
+def fill(module, state, path):
+    """The module with the state read from a file; UserError if it does not fit."""
+    with reading(path):
         module.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError):
-        raise UserError(f"{file}: its weights do not fit its settings; delete it and train again",
-                        1) from None
     return module
 
 
@@ -103,39 +112,85 @@ def load_run(path, device="cpu"):
         raise UserError(f"{path}: no run folder, or nothing saved there yet (no checkpoint.pt); "
                         "train one with train.py")
     saved = load(file, "config", "step", "model", "tokenizer")
-    config = config_from(saved["config"], file)
+    config = saved["config"]
     if saved["step"] < config.steps:
         raise UserError(f"{path}: unfinished, at step {saved['step']} of {config.steps}; "
                         "the same train.py command continues it")
     model = fill(new_model(config), saved["model"], file).to(device).eval()
-    return Run(path, config, model, fill(Tokenizer(), saved["tokenizer"], file).to(device).eval())
+    return Run(path, config, model, tokenizer_from(saved, file).to(device))
 
 
+@contextmanager
+def locked(path):
+    """Hold a folder for this process alone; UserError if another does. Death lets go of it too."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise UserError(f"{path}: another run is at work in this folder; wait for its end, or give "
+                        "this one a --name", 1) from None
+    except OSError:                                # a network disk without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
 def open_folder(config, force=False):
-    """Make or reopen the run folder: (path, checkpoint or None). Refuses another run's folder."""
+    """Make or reopen the run folder, and hold it: (path, checkpoint or None).
+
+    UserError if something else than this very run is in it, or at work there.
+    """
     path = folder_of(config)
     path.mkdir(parents=True, exist_ok=True)
-    if force:
-        for name in ("checkpoint.pt", "config.json", "metrics.json", "log.csv"):
-            (path / name).unlink(missing_ok=True)
-    if (path / "checkpoint.pt").exists():
-        saved = load(path / "checkpoint.pt", "config", "step", "model", "log", "sums",
-                     "optimizers", "seconds")
-        there = compared(config_from(saved["config"], path / "checkpoint.pt"))
-        different = [f"{k} {there[k]} there, {v} here"
-                     for k, v in compared(config).items() if there[k] != v]
-        if different:
-            raise UserError(f"{path} holds a run with other settings ({'; '.join(different)}): "
-                            "give this one a --name, or replace that one with --force")
-        return path, saved
-    write_json(path / "config.json", asdict(config))
-    return path, None
+    with locked(path) if fcntl else nullcontext():
+        for file in path.glob("*.part"):           # of a process that was killed while it saved
+            file.unlink()
+        saved = None if force else reopen(path, config)
+        if not saved:                              # what lies there now tells of another training
+            for name in ("metrics.json", "checkpoint.pt", "log.csv", "eval.json", "replace.json"):
+                (path / name).unlink(missing_ok=True)
+            write_json(path / "config.json", asdict(config))
+        yield path, saved
+
+
+def reopen(path, config):
+    """The checkpoint of this very run in folder `path`, or None if none was saved yet."""
+    file, settings = path / "checkpoint.pt", path / "config.json"
+    if not file.exists():
+        if any(path.iterdir()):
+            with reading(settings, "choose another folder with --out"):
+                config_from(json.loads(settings.read_text() if settings.exists() else ""))
+        return None
+    saved = load(file, *CONTENT)
+    with reading(file):                           # training goes on from these: they are numbers
+        math.fsum([*saved["seconds"].values(), *(v for row in saved["log"] for v in row.values())])
+        if not 0 < saved["step"] <= saved["config"].steps:
+            raise ValueError(saved["step"])
+    there, here = compared(saved["config"]), compared(config)
+    different = [f"{k} {there[k]} there, {v} here" for k, v in here.items() if there[k] != v]
+    if different:
+        raise UserError(f"{path} holds a run with other settings ({'; '.join(different)}): "
+                        "give this one a --name, or replace that one with --force")
+    return saved
 
 
 # ------------------------------------------------------------------------- model, tokenizer
 def new_model(config):
-    return Model(ModelConfig(vocab_size=N_WORDS + Tokenizer.n_codes, grid=config.grid,
-                             n_layer=config.n_layer, n_head=config.n_head, n_embd=config.n_embd))
+    """A Model whose first weights are told by config.seed alone; the caller's generator stays."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        return Model(ModelConfig(N_WORDS + Tokenizer.n_codes, config.grid, n_layer=config.n_layer,
+                                 n_head=config.n_head, n_embd=config.n_embd))
+
+
+def tokenizer_from(saved, path):
+    """The Tokenizer in a checkpoint that was read from `path`."""
+    with torch.random.fork_rng(devices=[]):      # its first weights, replaced at once, are random
+        return fill(Tokenizer(), saved["tokenizer"], path).eval()
 
 
 def tokenizer_pixels(config, split, n_images):
@@ -152,12 +207,17 @@ def tokenizer_pixels(config, split, n_images):
     return cells, *(torch.from_numpy(render(cells, rng)) for _ in range(2))
 
 
-def get_tokenizer(config, folder):
-    """The tokenizer of this world, beside the run folder: loaded, or trained once and saved."""
+def get_tokenizer(config, folder, saved=None):
+    """The tokenizer of this world, beside the run folder: loaded, or trained once and saved.
+
+    A run that goes on keeps its own, from the checkpoint `saved`.
+    """
+    if saved:
+        return tokenizer_from(saved, folder / "checkpoint.pt")
     path = folder.parent / (f"tokenizer-g{config.grid}-s{config.data_seed}"
                             f"-t{config.tokenizer_steps}.pt")
     if path.exists():
-        return fill(Tokenizer(), load(path, "tokenizer")["tokenizer"], path).eval()
+        return tokenizer_from(load(path, "tokenizer"), path)
     _, pixels, again = tokenizer_pixels(config, "train", 2000)
     tokenizer = train_tokenizer(pixels, again, seed=config.data_seed, steps=config.tokenizer_steps)
     save(path, tokenizer=tokenizer.state_dict())

@@ -167,7 +167,7 @@ def train_tokenizer(pixels, again, *, seed=0, steps=800, batch=32, lr=1e-2, beta
     """
     g = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):             # the layers start from this seed alone
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         model = Tokenizer().to(pixels.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps, pct_start=0.1)

@@ -310,4 +310,4 @@ def test_settings_read_from_a_file_never_execute_the_loss_file_they_name(tmp_pat
     from ipt_mini.config import Config, config_from
     own = tmp_path / "bad.py"
     own.write_text("raise SystemExit('executed')\n")
-    assert config_from({**asdict(Config()), "loss": f"answer=1,{own}:term=1"}, "here").loss.endswith("term=1")
+    assert config_from({**asdict(Config()), "loss": f"answer=1,{own}:term=1"}).loss.endswith("term=1")
