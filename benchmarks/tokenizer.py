@@ -19,13 +19,13 @@ from ipt_mini.tasks.grid import nearest_glyph
 from ipt_mini.tokenizer import Tokenizer, to_images, train_tokenizer
 
 
-def step_of(quantize, model, images):
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+def step_of(quantize, model, pixels):
+    optimizer, images = torch.optim.AdamW(model.parameters(), lr=1e-3), to_images(pixels)
 
     def step():
-        z_q, commitment_loss = quantize(model.encoder(images))
+        z_q, commitment_loss = quantize(model.embed(pixels))                     # (B, h, w, D)
         optimizer.zero_grad()
-        (F.mse_loss(model.decoder(z_q), images) + commitment_loss).backward()
+        (F.mse_loss(model.decoder(z_q.permute(0, 3, 1, 2)), images) + commitment_loss).backward()
         optimizer.step()
     return step
 
@@ -44,22 +44,23 @@ def main():
         right = (nearest_glyph(tokenizer.decode(tokenizer.encode(held_out))) == cells).mean()
         results["seeds"].append(dict(seed=seed, seconds=round(seconds, 1), cells_right=round(100 * float(right), 3)))
         lines.append(f"| {seed} | {seconds:.1f} | {100 * right:.3f} |")
-    images, ours, theirs = to_images(pixels[:32]), Tokenizer(), Tokenizer()
+    ours, theirs = Tokenizer(), Tokenizer()
     with torch.no_grad():
-        ours.quantizer.start_from(ours.encoder(images))
+        ours.quantizer.start_from(ours.embed(pixels[:32]).flatten(0, 2))
     library = vector_quantize_pytorch.VectorQuantize(
-        dim=16, codebook_size=32, decay=0.95, commitment_weight=0.25, accept_image_fmap=True,
-        threshold_ema_dead_code=1, kmeans_init=True)
+        dim=16, codebook_size=32, decay=0.95, commitment_weight=0.25, threshold_ema_dead_code=1,
+        kmeans_init=True)
 
     def own(z):
-        out = ours.quantizer(z)
-        return out.z_q, 0.25 * out.commitment_loss
+        z_q, commitment_loss = ours.quantizer(z)
+        return z_q, 0.25 * commitment_loss
 
     def other(z):
-        z_q, _, loss = library(z)
-        return z_q, loss.sum()
+        z_q, _, loss = library(z.flatten(1, 2))
+        return z_q.view(z.shape), loss.sum()
 
-    seconds = interleaved({"ours": step_of(own, ours, images), "library": step_of(other, theirs, images)}, 60)
+    seconds = interleaved({"ours": step_of(own, ours, pixels[:32]),
+                           "library": step_of(other, theirs, pixels[:32])}, 60)
     results["steps_per_second"] = {name: round(1 / s, 1) for name, s in seconds.items()}
     lines += ["", f"Steps a second: ours {1 / seconds['ours']:.1f}, with the library's quantizer "
               f"{1 / seconds['library']:.1f} (ratio {seconds['library'] / seconds['ours']:.2f})."]
