@@ -46,7 +46,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def update(self, z, codes):
-        """Move each code to the running mean of the vectors (M, D) assigned to it; revive the dead."""
+        """Move each code to the running mean of its vectors among z (M, D); revive the dead."""
         used = F.one_hot(codes, len(self.codebook)).to(z.dtype)            # (M, K)
         self.cluster_size.lerp_(used.sum(0), 1 - self.decay)
         self.cluster_sum.lerp_(used.T @ z, 1 - self.decay)
@@ -54,7 +54,6 @@ class Codebook(nn.Module):
         self.codebook[alive] = self.cluster_sum[alive] / self.cluster_size[alive, None]
         self.revive(~alive, z)
 
-    @torch.no_grad()
     def revive(self, dead, z):
         """Restart the codes that are `dead` (K,) at vectors of z (M, D) far from every code.
 
@@ -74,10 +73,9 @@ class Codebook(nn.Module):
     @torch.no_grad()
     def start_from(self, z):
         """Initialise from data (M, D): each code is the vector farthest from those before."""
-        self.codebook[:] = z[0]
+        self.codebook[:] = self.cluster_sum[:] = z[0]
         self.cluster_size.fill_(1)
         self.revive(torch.arange(len(self.codebook), device=z.device) > 0, z)
-        self.cluster_sum.copy_(self.codebook)
         self.ready.fill_(True)
 
 

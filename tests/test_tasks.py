@@ -41,6 +41,13 @@ def test_shortcuts_stay_low(task):
 
 
 @pytest.mark.parametrize("task", TASKS)
+def test_scores_of_very_few_examples(task):
+    scores = shortcut_scores(task, make(task, "train", 1))
+    assert all(np.isnan(score) for score in scores.values())
+    assert scores.keys() == shortcut_scores(task, make(task, "train", 2)).keys()
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_kinds_and_answers_are_balanced(task):
     ex = make(task, "train", 8000)
     share = np.bincount(ex.kind) / len(ex.kind)

@@ -36,8 +36,8 @@ def splits(task):
 def make(task, split, n_examples, seed=0, grid=5):
     """Examples of `task` for `split`, the same for the same arguments.
 
-    Scenes are drawn, kept if they belong to the split (see `split_of`) and if the question is
-    fair, and then thinned until the task's main shortcut is of little use (see `balance`).
+    Scenes are drawn, kept if they belong to the split (`split_of`) and if the question is
+    fair, and then thinned until the task's main shortcut is of little use (`balanced_rows`).
     """
     assert grid >= 5 and grid % 2, f"grid {grid}: it must be odd and at least 5"
     module = TASKS[task]
@@ -58,42 +58,34 @@ def make(task, split, n_examples, seed=0, grid=5):
 
 # ----------------------------------------------------------------- shortcuts, kept low and measured
 def balanced_rows(rng, task, examples):
-    """Rows to keep: the first shortcut balanced, then every kind of question equally often."""
-    key, label = next(iter(TASKS[task].shortcuts(examples).values()))
-    rows = balance(rng, key, label)
-    count = np.bincount(examples.kind[rows], minlength=len(TASKS[task].KINDS))
-    share = count.min() / count[examples.kind[rows]]
-    return rows[rng.random(len(rows)) < share]
+    """Indices of examples that the first shortcut says little of, every kind equally often.
 
-
-def balance(rng, key, label):
-    """Indices of a subset in which `key` says little of `label` (both (B,) integers).
-
-    Inside each key the most frequent label is cut down to the count of the second; then the
-    labels are cut to equal shares overall. Twice more, because the second cut disturbs the first.
+    Inside each of its keys the most frequent label is cut down to the count of the second; then
+    the labels are cut to equal shares. Twice more, because the second cut disturbs the first.
     """
-    keep = rng.permutation(len(key))
+    key, label = next(iter(TASKS[task].shortcuts(examples).values()))
     shape = key.max(initial=0) + 1, label.max(initial=1) + 1
-    cell = key * shape[1] + label                        # of a table of that shape
+    cell, keep = key * shape[1] + label, rng.permutation(len(key))
     for _ in range(3):
         count = np.bincount(cell[keep], minlength=shape[0] * shape[1]).reshape(shape)
         second = np.sort(count, 1)[:, -2]
         keep = keep[_rank(cell[keep]) < second[key[keep]]]
         keep = keep[_rank(label[keep]) < np.bincount(label[keep], minlength=shape[1]).min()]
-    return keep
+    kind = examples.kind[keep]
+    count = np.bincount(kind, minlength=len(TASKS[task].KINDS))
+    return keep[rng.random(len(keep)) < count.min() / count[kind]]
 
 
 def _rank(group):
     """0, 1, 2, ... counted inside each group of equal integers, in order of appearance: (B,)."""
     order = np.argsort(group, kind="stable")
-    ordered = group[order]
-    rank = np.empty_like(order)
+    ordered, rank = group[order], np.empty_like(order)
     rank[order] = np.arange(len(group)) - np.searchsorted(ordered, ordered)
     return rank
 
 
 def shortcut_scores(task, examples):
-    """name -> accuracy of the best lookup table: fitted on one half, scored on the other."""
+    """name -> accuracy of the best lookup table that does not imagine."""
     tables = TASKS[task].shortcuts(examples)
     if task != "pt":              # there the question names candidates: see its slot in the query
         answer = np.unique(examples.answer, return_inverse=True)[1]
@@ -105,9 +97,10 @@ def shortcut_scores(task, examples):
 def lookup(key, label):
     """Accuracy of `most frequent label per key`, fitted on even rows and scored on odd ones.
 
-    Rows with a key below 0 do not count.
+    Rows with a key below 0 do not count. NaN if there are none.
     """
     key, label = key[key >= 0], label[key >= 0]
-    table = np.zeros((key.max() + 1, label.max() + 1))
+    table = np.zeros((key.max(initial=0) + 1, label.max(initial=0) + 1))
     np.add.at(table, (key[::2], label[::2]), 1)
-    return float((table.argmax(1)[key[1::2]] == label[1::2]).mean())
+    right = table.argmax(1)[key[1::2]] == label[1::2]
+    return float(right.mean()) if len(right) else float("nan")

@@ -5,8 +5,6 @@ Half of the examples turn at one spot, half use several cameras on the rim of th
 camera's pose is given. Objects recur across views, so adding up what each view shows is wrong.
 The imagination is the merged top-down map. Answer: "1" to "4".
 """
-from functools import lru_cache
-
 import numpy as np
 
 from ipt_mini.tasks.grid import COLOURS, DARK, OBJECT, SHAPES, look, scaled, scatter
@@ -27,17 +25,12 @@ WORLD = {  # walls and objects per 25 cells; how many views show a cell of the m
 }
 
 
-@lru_cache
-def _rim(n):
-    """Poses (R,) on the outer cells, those that face inwards."""
-    heading, row, col = np.indices((4, n, n))
-    return np.flatnonzero(np.choose(heading, [row == n - 1, col == 0, row == 0, col == n - 1]))
-
-
 def draw(rng, b, n, walls, objects, overlap):
     """All that is random in `b` questions, as a dict of arrays."""
     cameras = rng.integers(0, 2, b)                      # 0: turning at one spot, 1: on the rim
-    rim = _rim(n)
+    heading, row, col = np.indices((4, n, n))
+    inwards = np.choose(heading, [row == n - 1, col == 0, row == 0, col == n - 1])
+    rim = np.flatnonzero(inwards)                        # poses on the outer cells
     on_rim = rim[np.argpartition(rng.random((b, len(rim))), VIEWS - 1, axis=1)[:, :VIEWS]]
     row, col = rng.integers(1, n - 1, (b, 2)).T
     headings = np.argsort(rng.random((b, 4)), 1)[:, :VIEWS]
@@ -82,7 +75,7 @@ def ask(scene, pose, shape, cameras, overlap):
 def has_shape(cells, query):
     """Which cells (B, ...) show an object of the shape that the query (B, Q) asks for."""
     shape = (query[:, 2] - BALL).reshape(-1, *[1] * (cells.ndim - 1))
-    return (cells.astype(int) - OBJECT) // len(COLOURS) == shape
+    return (cells.astype(np.int8) - OBJECT) // len(COLOURS) == shape
 
 
 def rule(views, query, imagination):

@@ -24,7 +24,7 @@ WORLD = {  # walls and objects per 25 cells; steps from the viewer to X, in part
 
 def draw(rng, b, n, walls, objects, steps):
     """All that is random in `b` questions, as a dict of arrays. The highest lot wins."""
-    start = np.full((b, 1), n * n - 1 - n // 2)          # the bottom centre, as in a view
+    start = np.full((b, 1), n * n - 1 - n // 2)          # bottom centre, looking north
     things = distinct_objects(rng, b, n, objects)
     ahead, right = from_viewer(np.arange(n * n), n)
     walk = (ahead + np.abs(right)) / n
@@ -40,7 +40,7 @@ def ask(start, things, scene, x_lots, turn, thing_lots, ask_side):
     """The examples that follow, as a dict of arrays; `ok` marks the fair ones."""
     b, n, _ = scene.shape
     rows = np.arange(b)
-    observed, _ = look(scene, start)                     # heading north
+    observed, _ = look(scene, start)
     empty = observed.copy()
     empty[:, -1, n // 2] = FLOOR                         # the same, once the viewer has left
     x = (x_lots * (empty == FLOOR).reshape(b, -1)).argmax(1)
@@ -55,6 +55,8 @@ def ask(start, things, scene, x_lots, turn, thing_lots, ask_side):
     option = np.where(ask_side, LEFT, CLOSER)            # the other one is the next word
     second = np.where(ask_side, new_right > 0, gain < 0)
     name = thing + OBJECT_WORD
+    place = lambda ahead, right: phrase("ahead", ahead + ZERO, LEFT + (right >= 0),
+                                        np.abs(right) + ZERO)
     return dict(
         views=observed[:, None], pose=np.zeros((b, 1, 3), np.int64),
         query=phrase("at x turn", LEFT + turn, "is", name, option, "or", option + 1, "?"),
@@ -70,11 +72,6 @@ def find(cells, kind):
     """(ahead, right) of the first cell of `kind` (B,) in egocentric views (B, N, N)."""
     b, n, _ = cells.shape
     return from_viewer((cells.reshape(b, -1) == kind[:, None]).argmax(1), n)
-
-
-def place(ahead, right):
-    """Where something lies, in words (B, 4)."""
-    return phrase("ahead", ahead + ZERO, LEFT + (right >= 0), np.abs(right) + ZERO)
 
 
 def rule(views, query, imagination):

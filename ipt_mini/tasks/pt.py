@@ -30,42 +30,43 @@ CANDIDATES = slice(6, 10)                                # their place in the qu
 
 @lru_cache
 def _routes(lengths):
-    """All routes that run straight through M, heading north: (R, longest, 2) of (ahead, right).
+    """All routes straight through M, heading north: (R, longest, 3) of (ahead, right, mark).
 
     Cells run from 1 to 2 with M in the middle; a shorter route repeats its ends. No cell touches
     another but its neighbours on the route, so the drawn route can be read in one way only.
     """
     moves, routes = ((1, 0), (0, 1), (-1, 0), (0, -1)), []
     for half in (length // 2 for length in lengths):
+        marks = [ONE, *[ROUTE] * (half - 1), MID, *[ROUTE] * (half - 1), TWO]
         for to_two, to_one in product(product(moves, repeat=half - 1), repeat=2):
             one, two = np.cumsum([(-1, 0), *to_one], 0), np.cumsum([(1, 0), *to_two], 0)
             route = np.concatenate([one[::-1], [(0, 0)], two])
             touching = np.abs(route[:, None] - route).sum(-1) <= 1
             if touching.sum() == 3 * len(route) - 2:     # itself and its neighbours, nothing else
-                rest = (max(lengths) - len(route)) // 2
-                routes.append(np.pad(route, ((rest, rest), (0, 0)), mode="edge"))
+                rest = max(lengths) // 2 - half
+                routes.append(np.pad(np.c_[route, marks], ((rest, rest), (0, 0)), mode="edge"))
     return np.array(routes)
 
 
 def draw(rng, b, n, walls, objects, lengths):
     """All that is random in at most `b` questions, as a dict of arrays. The highest lot wins."""
     routes = _routes(lengths)
-    ahead, right = np.moveaxis(routes[rng.integers(0, len(routes), b)], 2, 0)    # (B, L)
+    ahead, right, marks = np.moveaxis(routes[rng.integers(0, len(routes), b)], 2, 0)     # (B, L)
     row, col = rng.integers(0, n, (b, 2)).T
     at_mid = rng.integers(0, 4, b) * n * n + row * n + col                       # pose, 1 to 2
     route = in_world(at_mid[:, None], ahead, right, n)
     things = distinct_objects(rng, b, n, objects)
     scene = scatter(rng, n, things, walls, taken=route)
     reverse, turn = rng.integers(0, 2, (2, b))           # turn: 0 left, 1 right
-    drawn = dict(scene=scene, things=things, route=route, at_mid=at_mid, reverse=reverse, turn=turn,
-                 answer_lots=rng.random(things.shape, np.float32),
+    drawn = dict(scene=scene, things=things, route=route, marks=marks, at_mid=at_mid,
+                 reverse=reverse, turn=turn, answer_lots=rng.random(things.shape, np.float32),
                  other_lots=rng.random(things.shape, np.float32),
                  slot_lots=rng.random((b, 4), np.float32))
     inside = (route < n * n).all(1)
     return {name: values[inside] for name, values in drawn.items()}
 
 
-def ask(scene, things, route, at_mid, reverse, turn, answer_lots, other_lots, slot_lots):
+def ask(scene, things, route, marks, at_mid, reverse, turn, answer_lots, other_lots, slot_lots):
     """The examples that follow, as a dict of arrays; `ok` marks the fair ones."""
     b, n, _ = scene.shape
     heading, mid = np.divmod(at_mid, n * n)
@@ -80,30 +81,20 @@ def ask(scene, things, route, at_mid, reverse, turn, answer_lots, other_lots, sl
     order = other_lots + ~behind + 9 * seen              # opposite side first
     others = np.take_along_axis(things, np.argpartition(order, 2, axis=1)[:, :3], 1)
     candidates = np.take_along_axis(np.c_[answer, others], slot_lots.argsort(1), 1) + OBJECT_WORD
+    drawn = scene.reshape(b, -1).copy()
+    np.put_along_axis(drawn, route, marks, 1)
+    # What is seen, in the reading order of the picture; the rest of the chain is padding.
+    words = np.where(imagination >= OBJECT, imagination + OBJECT_WORD, PAD).reshape(b, -1)
+    order = np.argsort(words == PAD, 1, kind="stable")[:, :things.shape[1]]
     return dict(
-        views=draw_route(scene, route)[:, None], pose=np.zeros((b, 1, 3), np.int64),
+        views=drawn.reshape(b, 1, n, n), pose=np.zeros((b, 1, 3), np.int64),
         query=phrase("walk", ZERO + 1 + reverse, "to", ZERO + 2 - reverse, "look", LEFT + turn,
                      candidates, "?"),
         imagination=imagination, answer=answer + OBJECT_WORD,
         cot=phrase("mid row", mid // n + ZERO, "column", mid % n + ZERO, "heading", heading + NORTH,
-                   "gaze", gaze + NORTH, "see", listed(imagination, things.shape[1])),
+                   "gaze", gaze + NORTH, "see", np.take_along_axis(words, order, 1)),
         kind=2 * reverse + turn, scene=scene,
         ok=ahead.any(1) & behind.any(1) & ((~seen).sum(1) >= 3))
-
-
-def draw_route(scene, route):
-    """The map (B, N, N) that is shown: the scene with its route (B, L) of cells."""
-    drawn = scene.reshape(len(scene), -1).copy()
-    np.put_along_axis(drawn, route, np.uint8(ROUTE), 1)
-    for mark, i in ((MID, route.shape[1] // 2), (ONE, 0), (TWO, -1)):
-        np.put_along_axis(drawn, route[:, [i]], np.uint8(mark), 1)
-    return drawn.reshape(scene.shape)
-
-
-def listed(cells, k):
-    """The words for the objects in cells (B, N, N), in reading order: (B, k), PAD at the end."""
-    words = np.where(cells >= OBJECT, cells + OBJECT_WORD, PAD).reshape(len(cells), -1)
-    return np.take_along_axis(words, np.argsort(words == PAD, 1, kind="stable")[:, :k], 1)
 
 
 def rule(views, query, imagination):
