@@ -23,7 +23,7 @@ WORLD = {  # walls and objects per 25 cells; steps from the viewer to X, in part
 
 
 def draw(rng, b, n, walls, objects, steps):
-    """All that is random in `b` questions, as a dict of arrays. The highest lot wins."""
+    """All that is random in `b` questions, as a dict of arrays; the highest lot wins."""
     start = np.full((b, 1), n * n - 1 - n // 2)          # bottom centre, looking north
     things = distinct_objects(rng, b, n, objects)
     ahead, right = from_viewer(np.arange(n * n), n)

@@ -49,7 +49,7 @@ def _routes(lengths):
 
 
 def draw(rng, b, n, walls, objects, lengths):
-    """All that is random in at most `b` questions, as a dict of arrays. The highest lot wins."""
+    """All that is random in at most `b` questions, as a dict of arrays; the highest lot wins."""
     routes = _routes(lengths)
     ahead, right, marks = np.moveaxis(routes[rng.integers(0, len(routes), b)], 2, 0)     # (B, L)
     row, col = rng.integers(0, n, (b, 2)).T
