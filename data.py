@@ -17,7 +17,7 @@ from ipt_mini.config import (GRIDS, SUPERVISIONS, TASK_NAMES, Parser, UserError,
 from ipt_mini.sequence import N_WORDS, SUPERVISION, Data, layout, pack, token_code
 from ipt_mini.tasks import TASKS, make, shortcut_scores, splits
 from ipt_mini.tasks.grid import DARK, NAMES, OBJECT, WALL, render
-from ipt_mini.tasks.words import COMPASS, WORDS, text
+from ipt_mini.tasks.words import COMPASS, ID, WORDS, text
 
 
 @dataclass
@@ -35,54 +35,47 @@ def statistics(task, split, examples, seconds):
     """Lines that describe the examples; every share is measured on them."""
     module, n = TASKS[task], len(examples.answer)
     share = lambda condition: f"{100 * condition.mean():.1f}%"
-    right = module.rule(examples.views, examples.query, examples.imagination) == examples.answer
+    scene, imagination, answer = examples.scene, examples.imagination, examples.answer
     yield f"{task} ({module.NAME}), {split}: {n} examples, {n / seconds:.0f} a second"
-    yield (f"scene: {share(examples.scene >= OBJECT)} objects, "
-           f"{share(examples.scene == WALL)} walls; imagination: "
-           f"{share(examples.imagination == DARK)} dark, "
-           f"{share(examples.imagination >= OBJECT)} objects")
-    for name, values, labels in (("kind", examples.kind, module.KINDS),
-                                 ("answer", examples.answer, WORDS)):
-        found, counts = np.unique(values, return_counts=True)
-        yield f"{name}: " + ", ".join(
-            f"{labels[v]} {100 * c / n:.1f}%" for v, c in zip(found, counts))
+    yield (f"scene: {share(scene >= OBJECT)} objects, {share(scene == WALL)} walls; imagination: "
+           f"{share(imagination == DARK)} dark, {share(imagination >= OBJECT)} objects")
+    yield "kind: " + ", ".join(
+        f"{name} {share(examples.kind == k)}" for k, name in enumerate(module.KINDS))
+    yield "answer: " + ", ".join(f"{w} {share(answer == ID[w])}" for w in module.ANSWERS)
+    right = module.rule(examples.views, examples.query, imagination) == answer
     yield f"rule that reads the true imagination: {share(right)} right"
     yield f"best lookup without it (chance {100 * module.CHANCE:.0f}%):"
     for name, score in shortcut_scores(task, examples).items():
         yield f"  {100 * score:5.1f}%  {name}"
 
 
-def preview(task, examples, path, count=6):
-    """Views | question | imagination | answer, for the first examples."""
+def preview(examples, path):
+    """Views | question | imagination | chain of thought | answer, one row an example."""
     rng, rows = np.random.default_rng(0), []
-    for e in range(min(count, len(examples.answer))):
-        views = [(camera_name(examples.pose[e, v]) or "view", render(view, rng))
-                 for v, view in enumerate(examples.views[e])]
-        rows.append([*views, plots.wrapped(text(examples.query[e])),
-                     ("imagination", render(examples.imagination[e], rng)),
-                     plots.wrapped(text(examples.cot[e])), text(examples.answer[e:e + 1])])
+    for views, pose, query, imagination, answer, cot, *_ in zip(*examples):
+        rows.append([*((camera(p), render(view, rng)) for p, view in zip(pose, views)),
+                     plots.wrapped(text(query)), ("imagination", render(imagination, rng)),
+                     plots.wrapped(text(cot)), WORDS[answer]])
     plots.strips(rows, path)
 
 
-def camera_name(pose):
-    """'row 1 col 3 east' for a given pose (3,), '' for none."""
+def camera(pose):
+    """'row 1 col 3 east' for a pose (3,); 'view' if it is not given."""
     heading, row, col = pose - 1
-    return f"row {row} col {col} {COMPASS[heading]}" if heading >= 0 else ""
+    return f"row {row} col {col} {COMPASS[heading]}" if pose.any() else "view"
 
 
-def show_sequence(task, examples, supervision, path):
-    """The token sequence of the first example. Codes are shown by the glyph that they stand for."""
-    one = Data(*(torch.from_numpy(np.asarray(a, np.int64)) for a in (
-        examples.views.reshape(*examples.views.shape[:2], -1)[:1], examples.pose[:1],
-        examples.query[:1], examples.imagination.reshape(len(examples.answer), -1)[:1],
-        examples.cot[:1], examples.answer[:1])))
+def show_sequence(examples, supervision, path):
+    """The token sequence of one example. Codes are shown by the glyph that they stand for."""
+    data = Data(*(torch.from_numpy(getattr(examples, f).astype(np.int64)) for f in Data._fields))
+    data = data._replace(views=data.views.flatten(2), imagination=data.imagination.flatten(1))
     branches = SUPERVISION[supervision]
-    where, (tokens, targets) = layout(one, branches), pack(one, branches)
+    where, (tokens, targets) = layout(data, branches), pack(data, branches)
     names = [WORDS[t] if t < N_WORDS else NAMES[token_code(t)] for t in tokens[0].tolist()]
     loss = torch.zeros(len(names), dtype=torch.bool)
     loss[where.loss_at] = targets[0] >= 0
-    names = [name.replace("-", "\n") for name in names]
-    plots.sequence(names, where.segment.tolist(), loss.tolist(), path)
+    plots.sequence([name.replace("-", "\n") for name in names], where.segment.tolist(),
+                   loss.tolist(), path)
 
 
 def main():
@@ -98,11 +91,11 @@ def main():
     examples = make(a.task, a.split, a.n, a.seed, a.grid)
     path = Path(a.out or ("sequence" if draw_tokens else "preview") + f"-{a.task}.png")
     if draw_tokens:
-        show_sequence(a.task, examples, a.supervision, path)
+        show_sequence(examples.take(slice(1)), a.supervision, path)
     else:
         for line in statistics(a.task, a.split, examples, time.perf_counter() - began):
             print(line)
-        preview(a.task, examples, path)
+        preview(examples.take(slice(6)), path)
     print(f"wrote {path}")
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BUGS = [  # (what is wrong, file, right, wrong)
     ("commitment loss pulls nothing: beta on the codebook's term", "ipt_mini/tokenizer.py",
-     "F.mse_loss(flat, z_q.detach())", "F.mse_loss(flat.detach(), z_q)"),
+     "F.mse_loss(z_e, z_q.detach())", "F.mse_loss(z_e.detach(), z_q)"),
     ("no straight-through: the gradient stops at the code", "ipt_mini/tokenizer.py",
-     "z_q = flat + (z_q - flat).detach()", "z_q = z_q + 0 * flat"),
+     "return z_e + (z_q - z_e).detach(), ", "return z_q + 0 * z_e, "),
     ("the codebook also moves outside training", "ipt_mini/tokenizer.py",
      "if self.training and self.ready:", "if self.ready:"),
     ("dead codes come back as copies of one vector", "ipt_mini/tokenizer.py",
@@ -29,20 +29,20 @@ BUGS = [  # (what is wrong, file, right, wrong)
      "zip([none, *cell[::-1]], [*cell[::-1], none])]", "zip([none, *cell[::-1]], [none, *cell[::-1]])]"),
     ("a head turns the other way", "ipt_mini/model.py", "(col, n - row)", "(n - col, n - row)"),
     ("a turn to the right mirrors the view", "ipt_mini/tasks/grid.py",
-     "- right * d_row[..., None, None]", "+ right * d_row[..., None, None]"),
+     "- right * d_row\n", "+ right * d_row\n"),
     ("walls do not hide", "ipt_mini/tasks/grid.py",
      "opaque = (view == WALL) | (view == DARK)", "opaque = view == DARK"),
     ("the side view faces along the route", "ipt_mini/tasks/pt.py",
-     "facing = (heading + 2 * reverse + np.where(turn == 0, 3, 1)) % 4",
-     "facing = (heading + 2 * reverse) % 4"),
+     "gaze = (heading + np.where(turn == 0, 3, 1)) % 4", "gaze = heading"),
     ("the cache forgets where it is", "ipt_mini/model.py",
      "self.k[layer, :, :, start:end], self.v[layer", "self.k[layer, :, :, :end - start], self.v[layer"),
     ("the loss of the answer falls on the imagination too", "ipt_mini/losses.py",
      "here = batch.segment == segment", "here = batch.segment >= segment"),
     ("test scenes occur in training", "ipt_mini/tasks/__init__.py",
-     "rows = rows[split_of(drawn[\"scene\"][rows]) == part]", "pass"),
+     "rows = np.flatnonzero(split_of(drawn[\"scene\"]) == part)",
+     "rows = np.arange(len(drawn[\"scene\"]))"),
     ("counts of the views say the answer", "ipt_mini/tasks/__init__.py",
-     "rows = balance(rng, key, label)", "rows = np.arange(len(key))"),
+     "np.sort(count, 1)[:, -2]", "np.sort(count, 1)[:, -1]"),
 ]
 
 

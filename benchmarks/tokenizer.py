@@ -33,19 +33,19 @@ def trained(pixels, again, held_out, cells, seed, steps):
                 cells_right=round(100 * float(right), 3))
 
 
-def training_steps(images):
+def training_steps(pixels):
     """{name: one training step} of the same autoencoder with either quantizer."""
     import vector_quantize_pytorch
     library = vector_quantize_pytorch.VectorQuantize(
         dim=16, codebook_size=Tokenizer.n_codes, decay=0.95, commitment_weight=0.25,
-        accept_image_fmap=True, threshold_ema_dead_code=1, kmeans_init=True)
-    ours, theirs = Tokenizer(), Tokenizer()
+        threshold_ema_dead_code=1, kmeans_init=True)
+    ours, theirs, images = Tokenizer(), Tokenizer(), to_images(pixels)
     with torch.no_grad():
-        ours.quantizer.start_from(ours.encoder(images))
+        ours.quantizer.start_from(ours.embed(pixels).flatten(0, 2))
 
     def own(z):
-        out = ours.quantizer(z)
-        return out.z_q, 0.25 * out.commitment_loss
+        z_q, commitment_loss = ours.quantizer(z)
+        return z_q, 0.25 * commitment_loss
 
     def other(z):
         z_q, _, loss = library(z)                           # the loss is weighted already
@@ -56,9 +56,9 @@ def training_steps(images):
         optimizer = torch.optim.AdamW(layers, lr=1e-3)
 
         def step():
-            z_q, commitment_loss = quantize(model.encoder(images))
+            z_q, commitment_loss = quantize(model.embed(pixels))                 # (B, h, w, D)
             optimizer.zero_grad()
-            (F.mse_loss(model.decoder(z_q), images) + commitment_loss).backward()
+            (F.mse_loss(model.decoder(z_q.permute(0, 3, 1, 2)), images) + commitment_loss).backward()
             optimizer.step()
         return step
     return {"ours": step_of(ours, own), "library": step_of(theirs, other)}
@@ -78,7 +78,7 @@ def main():
     enough = [steps for steps, rs in by_length.items()
               if all(r["cells_right"] >= TARGET for r in rs)]
     mean = lambda steps: sum(r["seconds"] for r in by_length[steps]) / seeds
-    per_step = interleaved(training_steps(to_images(pixels[:32])), 3 if quick else 200)
+    per_step = interleaved(training_steps(pixels[:32]), 3 if quick else 200)
     found = f"{mean(enough[0]):.1f} s, {enough[0]} steps" if enough else "not reached"
     library = "vector-quantize-pytorch"
     lines = [stamp("python benchmarks/tokenizer.py", **{library: version(library)}) +

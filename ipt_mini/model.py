@@ -4,6 +4,7 @@ Pre-norm blocks with RMSNorm, attention by `scaled_dot_product_attention` with n
 keys, squared ReLU, no biases.
 Shape letters: B sequences, T tokens, C = n_embd, H heads of D = C / H, V = vocab_size.
 """
+import math
 from dataclasses import dataclass
 
 import torch
@@ -132,8 +133,10 @@ class Model(nn.Module):
         for north, south and west: the same shift for all cells.
         """
         n = self.config.grid + 1
-        speed = 2.0 ** (1 - torch.arange(self.config.n_embd // self.config.n_head // 4,
-                                         device=layout.row.device))
+        count = self.config.n_embd // self.config.n_head // 4
+        # Waves that fit the 2N - 1 offsets of two cells: each is told from all others alike.
+        speed = 2 * math.pi * torch.arange(1, count + 1, device=layout.row.device)
+        speed = speed / max(2 * self.config.grid - 1, 2 * count + 1)
         imagined = layout.next_row > 0
         row = torch.where(imagined, layout.next_row, layout.row)[at]
         col = torch.where(imagined, layout.next_col, layout.col)[at]

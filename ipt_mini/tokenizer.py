@@ -2,23 +2,14 @@
 
 VQ-VAE: van den Oord et al. 2017 (arXiv 1711.00937); the EMA codebook is its appendix A.1.
 Shape letters: B images, H x W pixels, h = H / 8 and w = W / 8 codes, D dimensions of a code,
-K codes in the codebook, M = B * h * w vectors to quantize.
+K codes in the codebook, M vectors to quantize.
 """
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 from tqdm import trange
 
 PATCH = 8                     # pixels a side of the cell that one code stands for
-
-
-class Quantized(NamedTuple):
-    """z_q: (B, D, h, w), gradients passed straight through; codes: (B, h, w); loss: scalar."""
-    z_q: torch.Tensor
-    codes: torch.Tensor
-    commitment_loss: torch.Tensor
 
 
 class Codebook(nn.Module):
@@ -33,41 +24,38 @@ class Codebook(nn.Module):
         self.register_buffer("ready", torch.zeros((), dtype=torch.bool))   # initialised from data?
 
     def nearest(self, z):
-        """Index of the nearest code for each vector: (M, D) -> (M,). Squared Euclidean distance."""
+        """Index of the nearest code for each vector: (..., D) -> (...). Squared Euclidean."""
         # |z - e|^2 = |z|^2 - 2 z.e + |e|^2; the first term is the same for every code.
-        return (self.codebook.square().sum(1) - 2 * z @ self.codebook.T).argmin(1)
+        return (self.codebook.square().sum(1) - 2 * z @ self.codebook.T).argmin(-1)
 
     def forward(self, z_e):
-        """Quantize the encoder's output (B, D, h, w); before `start_from`, let it pass as it is."""
-        B, D, h, w = z_e.shape
-        flat = z_e.permute(0, 2, 3, 1).reshape(-1, D)                      # (M, D)
-        codes = self.nearest(flat)
-        z_q = self.codebook[codes] if self.ready else flat.detach()        # (M, D)
+        """z_e (..., D) -> (z_q (..., D), commitment loss, a scalar).
+
+        Before `start_from` there are no codes yet: z_e passes as it is.
+        """
+        codes = self.nearest(z_e)
+        z_q = self.codebook[codes] if self.ready else z_e.detach()
         # beta * |z_e - sg(e)|^2 pulls the encoder to its code. The other term of the paper,
         # |sg(z_e) - e|^2, would move the codebook: here the EMA does that, so it has no gradient.
-        commitment_loss = F.mse_loss(flat, z_q.detach())
+        commitment_loss = F.mse_loss(z_e, z_q.detach())
         if self.training and self.ready:
-            self.update(flat.detach(), codes)
+            self.update(z_e.detach().flatten(0, -2), codes.flatten())
         # Straight-through: the value is z_q, the gradient is that of z_e. argmin has no gradient,
         # so the decoder's wish for a different z_q is handed to the encoder as it stands.
-        z_q = flat + (z_q - flat).detach()
-        return Quantized(z_q.view(B, h, w, D).permute(0, 3, 1, 2), codes.view(B, h, w),
-                         commitment_loss)
+        return z_e + (z_q - z_e).detach(), commitment_loss
 
     @torch.no_grad()
     def update(self, z, codes):
-        """Move each code to the running mean of the vectors assigned to it; revive the dead."""
+        """Move each code to the running mean of its vectors among z (M, D); revive the dead."""
         used = F.one_hot(codes, len(self.codebook)).to(z.dtype)            # (M, K)
         self.cluster_size.lerp_(used.sum(0), 1 - self.decay)
         self.cluster_sum.lerp_(used.T @ z, 1 - self.decay)
         alive = self.cluster_size > 0.01
         self.codebook[alive] = self.cluster_sum[alive] / self.cluster_size[alive, None]
-        if not alive.all():
-            self.revive(~alive, z)
+        self.revive(~alive, z)
 
-    @torch.no_grad()
     def revive(self, dead, z):
-        """Restart unused codes at vectors of this batch that lie far from every code.
+        """Restart the codes that are `dead` (K,) at vectors of z (M, D) far from every code.
 
         Only from distinct vectors, far by a good part of the spread of all (RMS): otherwise many
         codes would come to stand for one and the same glyph.
@@ -84,20 +72,11 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def start_from(self, z):
-        """Initialise from data (B, D, h, w): each code is the vector farthest from those before."""
-        z = z.permute(0, 2, 3, 1).flatten(0, 2)
-        self.codebook[:] = z[0]
+        """Initialise from data (M, D): each code is the vector farthest from those before."""
+        self.codebook[:] = self.cluster_sum[:] = z[0]
         self.cluster_size.fill_(1)
         self.revive(torch.arange(len(self.codebook), device=z.device) > 0, z)
-        self.cluster_sum.copy_(self.codebook)
         self.ready.fill_(True)
-
-
-class UnitLength(nn.Module):
-    """Vectors (B, D, h, w) scaled to length 1: no drift of scale for the codebook to run after."""
-
-    def forward(self, z):
-        return F.normalize(z, dim=1)
 
 
 class Tokenizer(nn.Module):
@@ -113,51 +92,51 @@ class Tokenizer(nn.Module):
         super().__init__()
         self.encoder = nn.Sequential(
             nn.Conv2d(3, width, PATCH, PATCH), nn.GELU(), nn.Conv2d(width, width, 1), nn.GELU(),
-            nn.Conv2d(width, dim, 1), UnitLength())
+            nn.Conv2d(width, dim, 1))
         self.quantizer = Codebook(self.n_codes, dim)
         self.decoder = nn.Sequential(
             nn.Conv2d(dim, width, 1), nn.GELU(), nn.Conv2d(width, width, 1), nn.GELU(),
             nn.ConvTranspose2d(width, 3, PATCH, PATCH))
 
-    def forward(self, images):
-        """images (B, 3, H, W) in -1..1 -> (reconstruction (B, 3, H, W), Quantized)."""
-        quantized = self.quantizer(self.encoder(images))
-        return self.decoder(quantized.z_q), quantized
+    def embed(self, pixels):
+        """pixels (B, H, W, 3) uint8 -> z_e (B, h, w, D), of length 1: no scale that can drift."""
+        return F.normalize(self.encoder(to_images(pixels)), dim=1).permute(0, 2, 3, 1)
+
+    def forward(self, pixels):
+        """pixels (B, H, W, 3) uint8 -> (drawn again (B, 3, H, W) in -1..1, commitment loss)."""
+        z_q, commitment_loss = self.quantizer(self.embed(pixels))
+        return self.decoder(z_q.permute(0, 3, 1, 2)), commitment_loss
 
     @torch.no_grad()
     def encode(self, pixels):
         """pixels (..., H, W, 3) uint8, on any device -> codes (..., h, w) int64, on its own."""
-        lead, (H, W, _) = pixels.shape[:-3], pixels.shape[-3:]
-        codes = []
-        for part in pixels.reshape(-1, H, W, 3).split(4096):
-            z_e = self.encoder(to_images(part.to(self.quantizer.codebook.device)))
-            codes.append(self.quantizer.nearest(z_e.permute(0, 2, 3, 1).flatten(0, 2)))
-        return torch.cat(codes).view(*lead, H // PATCH, W // PATCH)
+        *lead, H, W, _ = pixels.shape
+        pixels = pixels.reshape(-1, H, W, 3).to(self.quantizer.codebook.device)
+        return self.quantizer.nearest(self.embed(pixels)).view(*lead, H // PATCH, W // PATCH)
 
     @torch.no_grad()
     def decode(self, codes):
         """codes (..., h, w) -> pixels (..., H, W, 3) uint8 array. Each code is decoded alone."""
         atlas = self.decoder(self.quantizer.codebook[:, :, None, None])    # (K, 3, 8, 8)
         atlas = ((atlas.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu()
-        tiles = atlas[codes.cpu()]
+        tiles = atlas[codes.cpu()]                                         # (..., h, w, 8, 8, 3)
         *lead, h, w, _, _, _ = tiles.shape
         return tiles.transpose(-4, -3).reshape(*lead, h * PATCH, w * PATCH, 3).numpy()
 
 
 def to_images(pixels):
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float in -1..1, as the encoder takes it."""
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float in -1..1, as the convolutions take it."""
     return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def usage(codes, n_codes):
     """(codebook_usage, codebook_perplexity) over all `codes` given: share of codes used, exp(H)."""
     share = torch.bincount(codes.flatten(), minlength=n_codes) / codes.numel()
-    entropy = -(share * share.clamp_min(1e-12).log()).sum()
+    entropy = -torch.xlogy(share, share).sum()
     return (share > 0).float().mean().item(), entropy.exp().item()
 
 
-def train_tokenizer(pixels, again, *, seed=0, steps=800, batch=32, lr=1e-2, beta=0.25,
-                    warmup=300):
+def train_tokenizer(pixels, again, *, seed=0, steps=800, batch=32, lr=1e-2, beta=0.25, warmup=300):
     """A Tokenizer trained on pixels (n, H, W, 3) uint8: mean squared error + beta * commitment.
 
     `again` holds the same pictures under another light and noise; they are what the decoder has to
@@ -173,13 +152,11 @@ def train_tokenizer(pixels, again, *, seed=0, steps=800, batch=32, lr=1e-2, beta
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps, pct_start=0.1)
     for step in trange(steps, desc="tokenizer", leave=False, disable=None):
         rows = torch.randint(len(pixels), (batch,), generator=g).to(pixels.device)
-        images, wanted = to_images(pixels[rows]), to_images(again[rows])
         if step == warmup:
-            model.quantizer.start_from(model.encoder(images).detach())
-        output, quantized = model(images)
-        reconstruction_loss = F.mse_loss(output, wanted)
+            model.quantizer.start_from(model.embed(pixels[rows]).detach().flatten(0, 2))
+        output, commitment_loss = model(pixels[rows])
         optimizer.zero_grad()
-        (reconstruction_loss + beta * quantized.commitment_loss).backward()
+        (F.mse_loss(output, to_images(again[rows])) + beta * commitment_loss).backward()
         optimizer.step()
         schedule.step()
     return model.eval()

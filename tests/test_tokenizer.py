@@ -9,7 +9,7 @@ from ipt_mini.tokenizer import Codebook, Tokenizer, to_images, train_tokenizer, 
 def codebook():
     torch.manual_seed(0)
     book = Codebook(8, 4)
-    book.start_from(torch.randn(64, 4, 2, 2))
+    book.start_from(torch.randn(256, 4))
     return book
 
 
@@ -21,36 +21,33 @@ def test_nearest_against_brute_force(codebook):
 
 def test_value_is_the_code_and_gradient_goes_straight_through(codebook):
     codebook.eval()
-    z_e = torch.randn(3, 4, 2, 2, requires_grad=True)
-    out = codebook(z_e)
-    nearest = codebook.codebook[out.codes].permute(0, 3, 1, 2)
-    assert torch.allclose(out.z_q, nearest, atol=1e-6)
+    z_e = torch.randn(3, 2, 2, 4, requires_grad=True)
+    z_q, _ = codebook(z_e)
+    assert torch.allclose(z_q, codebook.codebook[codebook.nearest(z_e)], atol=1e-6)
     g = torch.randn_like(z_e)
-    out.z_q.backward(g)
+    z_q.backward(g)
     assert torch.equal(z_e.grad, g)
 
 
 def test_commitment_pulls_the_encoder_and_never_the_codebook(codebook):
     codebook.eval()
-    z_e = torch.randn(3, 4, 2, 2, requires_grad=True)
-    out = codebook(z_e)
-    out.commitment_loss.backward()
-    nearest = codebook.codebook[out.codes].permute(0, 3, 1, 2)
+    z_e = torch.randn(3, 2, 2, 4, requires_grad=True)
+    codebook(z_e)[1].backward()
+    nearest = codebook.codebook[codebook.nearest(z_e)]
     assert torch.allclose(z_e.grad, 2 * (z_e - nearest).detach() / z_e.numel(), atol=1e-6)
     assert not codebook.codebook.requires_grad and not list(codebook.parameters())
 
 
 def test_codebook_is_the_running_mean_of_its_vectors_and_moves_only_in_training(codebook):
-    z = torch.randn(50, 4, 1, 1)
+    z = torch.randn(50, 4)
     before = {k: v.clone() for k, v in codebook.state_dict().items()}
     codebook.eval()(z)
     assert all(torch.equal(v, before[k]) for k, v in codebook.state_dict().items())
-    flat = z.flatten(1)
-    codes = codebook.nearest(flat)
+    codes = codebook.nearest(z)
     codebook.train()(z)
     for k in codes.unique().tolist():
         size = 0.95 * before["cluster_size"][k] + 0.05 * (codes == k).sum()
-        total = 0.95 * before["cluster_sum"][k] + 0.05 * flat[codes == k].sum(0)
+        total = 0.95 * before["cluster_sum"][k] + 0.05 * z[codes == k].sum(0)
         assert torch.allclose(codebook.codebook[k], total / size, atol=1e-5)
 
 
@@ -67,10 +64,10 @@ def test_dead_codes_come_back_from_distinct_vectors_only(codebook):
 def test_a_code_sees_only_its_own_cell():
     torch.manual_seed(0)
     tokenizer = Tokenizer().eval()
-    a = torch.rand(1, 3, 24, 24)
+    a = torch.randint(256, (1, 24, 24, 3)).byte()
     b = a.clone()
-    b[..., 8:16, 8:16] = torch.rand(1, 3, 8, 8)
-    differs = (tokenizer.encoder(a) - tokenizer.encoder(b)).abs().sum(1)[0] > 1e-6
+    b[:, 8:16, 8:16] = torch.randint(256, (1, 8, 8, 3))
+    differs = (tokenizer.embed(a) - tokenizer.embed(b)).abs().sum(3)[0] > 1e-6
     assert differs.sum() == 1 and differs[1, 1]
 
 

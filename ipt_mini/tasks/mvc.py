@@ -5,13 +5,10 @@ Half of the examples turn at one spot, half use several cameras on the rim of th
 camera's pose is given. Objects recur across views, so adding up what each view shows is wrong.
 The imagination is the merged top-down map. Answer: "1" to "4".
 """
-from functools import lru_cache
-
 import numpy as np
 
-from ipt_mini.tasks.grid import (COLOURS, DARK, OBJECT, SHAPES, look, pose_index, scaled, scatter,
-                                 with_walls)
-from ipt_mini.tasks.words import PAD, SHAPE_WORD, ZERO, phrase
+from ipt_mini.tasks.grid import COLOURS, DARK, OBJECT, SHAPES, look, scaled, scatter
+from ipt_mini.tasks.words import BALL, PAD, ZERO, phrase
 
 NAME = "multiview counting"
 VIEWS = 3
@@ -21,65 +18,64 @@ FIRST = None                    # shares of the kinds early in training: even
 CHANCE = 0.25
 STEPS = 1300                    # of the model's training, by default
 ANSWER_WEIGHT = "0.2@0.15:5@0.3"     # first imagine, then answer: 0.2 early on
-WORLD = {  # walls and objects per 25 cells; cells seen, views added up, per cell of the map
-    "train": dict(walls=(1, 3), objects=8, overlap=(1.0, 9.0)),
-    "dense": dict(walls=(3, 5), objects=11, overlap=(1.0, 9.0)),
-    "apart": dict(walls=(1, 3), objects=8, overlap=(1.0, 1.5)),
+WORLD = {  # walls and objects per 25 cells; how many views show a cell of the map, on average
+    "train": dict(walls=(1, 3), objects=8, overlap=3.0),
+    "dense": dict(walls=(3, 5), objects=11, overlap=3.0),
+    "apart": dict(walls=(1, 3), objects=8, overlap=1.5),
 }
 
 
-@lru_cache
-def _rim(n):
-    """Poses (R, 3) of (heading, row, column) on the outer cells, those that face inwards."""
-    heading, row, col = (a.ravel() for a in np.indices((4, n, n)))
-    faces = [row == n - 1, col == 0, row == 0, col == n - 1]
-    return np.stack([heading, row, col], 1)[np.choose(heading, faces)]
-
-
-def propose(rng, b, n, walls, objects, overlap):
-    """`b` random questions as a dict of arrays; `ok` marks the fair ones."""
+def draw(rng, b, n, walls, objects, overlap):
+    """All that is random in `b` questions, as a dict of arrays."""
     cameras = rng.integers(0, 2, b)                      # 0: turning at one spot, 1: on the rim
-    rim = _rim(n)
-    some = rim[np.argpartition(rng.random((b, len(rim))), VIEWS - 1, axis=1)[:, :VIEWS]]
-    spot = np.repeat(rng.integers(1, n - 1, (b, 1, 2)), VIEWS, 1)
-    turned = np.concatenate([np.argsort(rng.random((b, 4)), 1)[:, :VIEWS, None], spot], 2)
-    poses = np.where(cameras[:, None, None] == 1, some, turned)                  # (B, V, 3)
-    pose = pose_index(*np.moveaxis(poses, 2, 0), n)
-    free = np.ones((b, n * n), bool)
-    np.put_along_axis(free, pose % (n * n), False, 1)
-    k = scaled(n, objects)
+    heading, row, col = np.indices((4, n, n))
+    inwards = np.choose(heading, [row == n - 1, col == 0, row == 0, col == n - 1])
+    rim = np.flatnonzero(inwards)                        # poses on the outer cells
+    on_rim = rim[np.argpartition(rng.random((b, len(rim))), VIEWS - 1, axis=1)[:, :VIEWS]]
+    row, col = rng.integers(1, n - 1, (b, 2)).T
+    headings = np.argsort(rng.random((b, 4)), 1)[:, :VIEWS]
+    turning = headings * n * n + (row * n + col)[:, None]
+    pose = np.where(cameras[:, None] == 1, on_rim, turning)                      # (B, V)
     # Three shapes, each in a colour of its own. The first has 1 to 5 objects, the others the rest.
     shapes = np.argsort(rng.random((b, len(SHAPES))), 1)[:, :3]
-    kinds = OBJECT + shapes * len(COLOURS) + shapes
-    count = rng.integers(1, 6, (b, 1))
+    count, k = rng.integers(1, 6, (b, 1)), scaled(n, objects)
     which = np.where(np.arange(k) < count, 0, rng.integers(1, 3, (b, k)))
-    things = np.take_along_axis(kinds, which, 1)
-    scene, ok = scatter(rng, free.reshape(b, n, n), with_walls(rng, things, n, *walls))
-    views, sources = zip(*(look(scene, pose[:, v], camera=True) for v in range(VIEWS)))
-    views = np.stack(views, 1)
-    seen = np.zeros((b, VIEWS, n * n + 1), bool)         # which cells each view shows
-    np.put_along_axis(seen, np.stack(sources, 1).reshape(b, VIEWS, n * n), True, 2)
-    seen = seen[..., :-1]
-    imagination = np.where(seen.any(1), scene.reshape(b, -1), DARK).astype(np.uint8)
-    hit = (scene.reshape(b, 1, -1) == kinds[:, :1, None]) & seen
-    per_view = hit.sum(2)
-    first = hit & (np.cumsum(hit, 1) == 1)               # cells that no earlier view showed
-    answer = hit.any(1).sum(1)
-    share = seen.sum((1, 2)) / seen.any(1).sum(1)
-    told = [part for v in range(VIEWS) for part in (
-        f"view {v + 1} sees", per_view[:, v] + ZERO, "new", first.sum(2)[:, v] + ZERO)]
+    things = OBJECT + np.take_along_axis(shapes, which, 1) * (len(COLOURS) + 1)
+    return dict(scene=scatter(rng, n, things, walls, taken=pose % (n * n)), pose=pose,
+                shape=shapes[:, 0], cameras=cameras, overlap=np.full(b, overlap))
+
+
+def ask(scene, pose, shape, cameras, overlap):
+    """The examples that follow, as a dict of arrays; `ok` marks the fair ones."""
+    b, n, _ = scene.shape
+    flat = scene.reshape(b, -1)
+    wanted = flat == OBJECT + shape[:, None] * (len(COLOURS) + 1)
+    views, told, known, n_seen = [], [], np.zeros(flat.shape, bool), np.zeros(b)
+    for v in range(VIEWS):
+        view, source = look(scene, pose[:, v], camera=True)
+        seen = np.zeros((b, n * n + 1), bool)            # which cells of the map this view shows
+        np.put_along_axis(seen, source.reshape(b, -1), True, 1)
+        seen = seen[:, :-1]
+        hit = wanted & seen
+        told += [f"view {v + 1} sees", hit.sum(1) + ZERO, "new", (hit & ~known).sum(1) + ZERO]
+        views.append(view)
+        known |= seen
+        n_seen += seen.sum(1)
+    answer = (wanted & known).sum(1)
+    heading, cell = np.divmod(pose, n * n)
     return dict(
-        scene=scene, views=views, pose=1 + poses,
-        query=phrase(b, "how many", shapes[:, 0] + SHAPE_WORD, "?"),
-        imagination=imagination.reshape(b, n, n), answer=answer + ZERO, cot=phrase(b, *told),
-        kind=cameras,
-        ok=ok & (answer >= 1) & (answer <= 4) & (share >= overlap[0]) & (share <= overlap[1]))
+        scene=scene, views=np.stack(views, 1),
+        pose=1 + np.stack([heading, cell // n, cell % n], 2),
+        query=phrase("how many", shape + BALL, "?"),
+        imagination=np.where(known, flat, np.uint8(DARK)).reshape(b, n, n),
+        answer=answer + ZERO, cot=phrase(*told), kind=cameras,
+        ok=(answer >= 1) & (answer <= 4) & (n_seen <= overlap * known.sum(1)))
 
 
 def has_shape(cells, query):
     """Which cells (B, ...) show an object of the shape that the query (B, Q) asks for."""
-    shape = (query[:, 2] - SHAPE_WORD).reshape(-1, *[1] * (cells.ndim - 1))
-    return (cells >= OBJECT) & ((cells.astype(int) - OBJECT) // len(COLOURS) == shape)
+    shape = (query[:, 2] - BALL).reshape(-1, *[1] * (cells.ndim - 1))
+    return (cells.astype(np.int8) - OBJECT) // len(COLOURS) == shape
 
 
 def rule(views, query, imagination):
@@ -89,16 +85,15 @@ def rule(views, query, imagination):
 
 
 def shortcuts(ex):
-    """name -> (key, label, chosen rows): lookups that need no merging. The first is balanced."""
+    """name -> (key, label): lookups that need no merging. The first is balanced.
+
+    Sum or largest of the counts, or any other function of them, is no better than the second.
+    """
     per_view = np.minimum(has_shape(ex.views, ex.query).sum((2, 3)), 5)          # (B, V)
-    ordered = np.sort(per_view, 1)
+    key = lambda counts: counts @ 6 ** np.arange(VIEWS)
     label = ex.answer - ZERO - 1
-    base = 6 ** np.arange(VIEWS)
     return {
-        "counts of all views": ((ordered * base).sum(1), label, slice(None)),
-        "counts of all views, in order": ((per_view * base).sum(1), label, slice(None)),
-        "counts, in order, and kind of camera": (
-            (per_view * base).sum(1) * 2 + ex.kind, label, slice(None)),
-        "sum of the counts": (per_view.sum(1), label, slice(None)),
-        "largest count": (per_view.max(1), label, slice(None)),
+        "counts of all views": (key(np.sort(per_view, 1)), label),
+        "counts of all views, in order": (key(per_view), label),
+        "counts, in order, and kind of camera": (key(per_view) * 2 + ex.kind, label),
     }

@@ -5,12 +5,10 @@ the view from the new pose, made only of cells that the first view shows. Answer
 """
 import numpy as np
 
-from ipt_mini.tasks.grid import (FLOOR, N_KINDS, X, distinct_objects, look, pick, pose_index,
-                                 scaled, scatter, with_walls)
-from ipt_mini.tasks.words import ID, LEFT, OBJECT_WORD, PAD, RIGHT, ZERO, phrase
+from ipt_mini.tasks.grid import FLOOR, X, distinct_objects, from_viewer, look, scatter, shows
+from ipt_mini.tasks.words import CLOSER, LEFT, OBJECT_WORD, PAD, ZERO, phrase
 
 NAME = "perspective taking"
-VIEWS = 1
 ANSWERS = ("left", "right", "closer", "further")
 KINDS = ("closer", "further", "left>left", "left>right", "right>left", "right>right")
 FIRST = None                    # shares of the kinds early in training: even
@@ -24,56 +22,57 @@ WORLD = {  # walls and objects per 25 cells; steps from the viewer to X, in part
 }
 
 
-def find(cells, kind):
-    """(forward, right, found) of the one cell of `kind` (B,) in egocentric views (B, N, N)."""
-    n = cells.shape[1]
-    hit = (cells == kind[:, None, None]).reshape(len(cells), -1)
-    row, col = np.divmod(hit.argmax(1), n)
-    return n - 1 - row, col - n // 2, hit.sum(1) == 1
-
-
-def side_word(right):
-    """The word for a signed offset to the right (B,)."""
-    return np.where(right < 0, LEFT, RIGHT)
-
-
-def propose(rng, b, n, walls, objects, steps):
-    """`b` random questions as a dict of arrays; `ok` marks the fair ones."""
-    rows = np.arange(b)
-    free = np.ones((b, n, n), bool)
-    free[:, n - 1, n // 2] = False                       # the viewer stands here
-    things = distinct_objects(rng, b, min(scaled(n, objects), N_KINDS))
-    scene, ok = scatter(rng, free, with_walls(rng, things, n, *walls))
-    observed, _ = look(scene, np.full(b, pose_index(0, n - 1, n // 2, n)))
-    empty = observed.copy()
-    empty[:, n - 1, n // 2] = FLOOR                      # the same, once the viewer has left
-    row, col = np.indices((n, n))
-    walk = (n - 1 - row + np.abs(col - n // 2)) / n
-    near = (walk >= steps[0]) & (walk <= steps[1])
-    spot = pick(rng, ((empty == FLOOR) & near).reshape(b, -1))
-    observed.reshape(b, -1)[rows, spot] = X
-    turn = rng.integers(0, 2, b)                         # 0 left, 1 right
-    imagination, _ = look(empty, pose_index(np.where(turn == 0, 3, 1), *np.divmod(spot, n), n))
-    shown = [(v.reshape(b, 1, -1) == things[..., None]).any(2) for v in (observed, imagination)]
-    kind = things[rows, pick(rng, shown[0] & shown[1])]  # asked for: an object that both views show
-    (f0, r0, in0), (f1, r1, in1), (fx, rx, x_ok) = (
-        find(observed, kind), find(imagination, kind), find(observed, np.full(b, X)))
-    gain = np.hypot(f0, r0) - np.hypot(f1, r1)           # how much closer the move brings it
-    ask_side = rng.random(b) < 2 / 3                     # left or right; otherwise the distance
-    fair = np.where(ask_side, (r0 != 0) & (r1 != 0), np.abs(gain) >= 0.5)
-    options = np.where(ask_side[:, None], phrase(b, "left or right"),
-                       phrase(b, "closer or further"))
-    name = kind + OBJECT_WORD
-    place = lambda f, r: phrase(b, "ahead", f + ZERO, side_word(r), np.abs(r) + ZERO)
+def draw(rng, b, n, walls, objects, steps):
+    """All that is random in `b` questions, as a dict of arrays; the highest lot wins."""
+    start = np.full((b, 1), n * n - 1 - n // 2)          # bottom centre, looking north
+    things = distinct_objects(rng, b, n, objects)
+    ahead, right = from_viewer(np.arange(n * n), n)
+    walk = (ahead + np.abs(right)) / n
     return dict(
-        scene=scene, views=observed[:, None], pose=np.zeros((b, 1, 3), np.int64),
-        query=phrase(b, "at x turn", side_word(turn - 0.5), "is", name, options, "?"),
-        imagination=imagination,
-        answer=np.where(ask_side, side_word(r1), np.where(gain > 0, ID["closer"], ID["further"])),
+        start=start[:, 0], things=things, scene=scatter(rng, n, things, walls, taken=start),
+        x_lots=rng.random((b, n * n), np.float32) * ((walk >= steps[0]) & (walk <= steps[1])),
+        turn=rng.integers(0, 2, b),                      # 0 left, 1 right
+        thing_lots=rng.random(things.shape, np.float32),
+        ask_side=rng.random(b) < 2 / 3)                  # left or right; otherwise the distance
+
+
+def ask(start, things, scene, x_lots, turn, thing_lots, ask_side):
+    """The examples that follow, as a dict of arrays; `ok` marks the fair ones."""
+    b, n, _ = scene.shape
+    rows = np.arange(b)
+    observed, _ = look(scene, start)
+    empty = observed.copy()
+    empty[:, -1, n // 2] = FLOOR                         # the same, once the viewer has left
+    x_lots = x_lots * (empty == FLOOR).reshape(b, -1)    # X stands on floor that is seen
+    x = x_lots.argmax(1)
+    observed.reshape(b, -1)[rows, x] = X
+    imagination, _ = look(empty, (3 - 2 * turn) * n * n + x)
+    both = shows(observed, things) & shows(imagination, things)
+    thing = things[rows, (thing_lots * both).argmax(1)]
+    ahead, right = find(observed, thing)
+    new_ahead, new_right = find(imagination, thing)
+    gain = np.hypot(ahead, right) - np.hypot(new_ahead, new_right)
+    fair = np.where(ask_side, (right != 0) & (new_right != 0), np.abs(gain) >= 0.5)
+    option = np.where(ask_side, LEFT, CLOSER)            # the other one is the next word
+    second = np.where(ask_side, new_right > 0, gain < 0)
+    name = thing + OBJECT_WORD
+    place = lambda ahead, right: phrase("ahead", ahead + ZERO, LEFT + (right >= 0),
+                                        np.abs(right) + ZERO)
+    return dict(
+        views=observed[:, None], pose=np.zeros((b, 1, 3), np.int64),
+        query=phrase("at x turn", LEFT + turn, "is", name, option, "or", option + 1, "?"),
+        imagination=imagination, answer=option + second,
         # Four steps: the object from here, X from here, the object from there, the answer.
-        cot=phrase(b, name, place(f0, r0), "x", place(fx, rx), "then", place(f1, r1)),
-        kind=np.where(ask_side, 2 + 2 * (r0 > 0) + (r1 > 0), gain < 0),
-        ok=ok & fair & x_ok & in0 & in1)
+        cot=phrase(name, place(ahead, right), "x", place(*from_viewer(x, n)),
+                   "then", place(new_ahead, new_right)),
+        kind=np.where(ask_side, 2 + 2 * (right > 0), 0) + second,
+        scene=scene, ok=fair & both.any(1) & x_lots.any(1))
+
+
+def find(cells, kind):
+    """(ahead, right) of the first cell of `kind` (B,) in egocentric views (B, N, N)."""
+    b, n, _ = cells.shape
+    return from_viewer((cells.reshape(b, -1) == kind[:, None]).argmax(1), n)
 
 
 def rule(views, query, imagination):
@@ -81,35 +80,32 @@ def rule(views, query, imagination):
 
     Left or right needs nothing else; closer or further compares with the distance seen in `views`.
     """
-    kind = query[:, 5] - OBJECT_WORD
-    f0, r0, _ = find(views[:, 0], kind)
-    f1, r1, found = find(imagination, kind)
-    side = query[:, 6] == LEFT
-    nearer = np.hypot(f1, r1) < np.hypot(f0, r0)
-    answer = np.where(side, side_word(r1), np.where(nearer, ID["closer"], ID["further"]))
-    return np.where(found & ~(side & (r1 == 0)), answer, PAD)
+    thing, option = query[:, 5] - OBJECT_WORD, query[:, 6]
+    right = find(imagination, thing)[1]
+    farther = np.hypot(*find(imagination, thing)) >= np.hypot(*find(views[:, 0], thing))
+    readable = (imagination == thing[:, None, None]).sum((1, 2)) == 1
+    readable &= (option == CLOSER) | (right != 0)
+    return np.where(readable, option + np.where(option == LEFT, right > 0, farther), PAD)
 
 
 def shortcuts(ex):
-    """name -> (key, label, chosen rows): lookups that need no imagination. The first is balanced.
+    """name -> (key, label): lookups that need no imagination. The first is balanced.
 
     Left or right is, by geometry, the sign of (row of X - row of the object) times the turn: a
     lookup from one of the two rows and the turn must be right above chance.
     """
-    n = ex.views.shape[-1]
-    kind = ex.query[:, 5] - OBJECT_WORD
-    forward, right, _ = find(ex.views[:, 0], kind)
-    xf, xr, _ = find(ex.views[:, 0], np.full(len(kind), X))
-    turn, side = ex.query[:, 3] == RIGHT, ex.query[:, 6] == LEFT
-    place, x_place = forward * n + right + n // 2, xf * n + xr + n // 2
-    distance = forward ** 2 + right ** 2
-    label = np.isin(ex.answer, (RIGHT, ID["further"])).astype(int)
-    asked = np.where(side, (right > 0) * 2 + turn, 4 + place)
+    n, view, option = ex.views.shape[-1], ex.views[:, 0], ex.query[:, 6]
+    row, right = find(view, ex.query[:, 5] - OBJECT_WORD)
+    x = (view == X).reshape(len(view), -1).argmax(1)
+    turn, side, label = ex.query[:, 3] - LEFT, option == LEFT, ex.answer - option
+    distance = lambda key: (np.where(side, -1, key), label)
+    sideways = lambda key: (np.where(side, key * 2 + turn, -1), label)
     return {
-        "question and object's place or side": (asked, label, slice(None)),
-        "closer/further: object's row": (forward, label, ~side),
-        "closer/further: object's distance": (distance, label, ~side),
-        "closer/further: place of X": (x_place, label, ~side),
-        "left/right: object's row and turn": (forward * 2 + turn, label, side),
-        "left/right: place of X and turn": (x_place * 2 + turn, label, side),
+        "question and object's place or side": (
+            np.where(side, (right > 0) * 2 + turn, 4 + row * n + right + n // 2), label),
+        "closer/further: object's row": distance(row),
+        "closer/further: object's distance": distance(row ** 2 + right ** 2),
+        "closer/further: place of X": distance(x),
+        "left/right: object's row and turn": sideways(row),
+        "left/right: place of X and turn": sideways(x),
     }

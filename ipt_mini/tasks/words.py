@@ -11,19 +11,20 @@ WORDS = ["<pad>", "<answer>", "<imagine>", "<think>", *DIGITS, *COMPASS, "left",
          "row", "column", "heading", "gaze", "see", "ahead", "then", "view", "sees", "new",
          *SHAPES, *NAMES[OBJECT:]]
 ID = {word: i for i, word in enumerate(WORDS)}
-ZERO, NORTH, LEFT, RIGHT = ID["0"], ID["north"], ID["left"], ID["right"]
-SHAPE_WORD = ID["ball"]                        # + the index of a shape
+# The first of a row of words: add a number, a heading, 1 for the second of two options, a shape.
+ZERO, NORTH, LEFT, CLOSER, BALL = (ID[w] for w in ("0", "north", "left", "closer", "ball"))
 OBJECT_WORD = ID[NAMES[OBJECT]] - OBJECT      # + the cell id of an object = the word that names it
 
 
-def phrase(n, *parts):
-    """Word ids (n, L): a string part is the same for all rows, an array part is (n,) or (n, k)."""
+def phrase(*parts):
+    """Word ids (B, L): a string part is the same for all rows, an array part is (B,) or (B, k)."""
+    b = max(len(part) for part in parts if not isinstance(part, str))
     columns = []
     for part in parts:
         if isinstance(part, str):
-            part = np.broadcast_to([ID[w] for w in part.split()], (n, len(part.split())))
-        columns.append(part.reshape(n, -1))
-    return np.concatenate(columns, 1).astype(np.int64)
+            part = np.tile([ID[word] for word in part.split()], (b, 1))
+        columns.append(part.reshape(b, -1))
+    return np.concatenate(columns, 1)
 
 
 def text(ids):
