@@ -98,11 +98,12 @@ def load(path, *keys):
     return content
 
 
-def fill(module, state, path):
-    """The module with the state read from a file; UserError if it does not fit."""
-    with reading(path):
+def restored(make, state, path):
+    """make() with weights that were read from the file `path`; UserError if they do not fit."""
+    with reading(path), torch.random.fork_rng(devices=[]):     # first weights would draw numbers
+        module = make()
         module.load_state_dict(state)
-    return module
+    return module.eval()
 
 
 def load_run(path, device="cpu"):
@@ -116,8 +117,8 @@ def load_run(path, device="cpu"):
     if saved["step"] < config.steps:
         raise UserError(f"{path}: unfinished, at step {saved['step']} of {config.steps}; "
                         "the same train.py command continues it")
-    model = fill(new_model(config), saved["model"], file).to(device).eval()
-    return Run(path, config, model, tokenizer_from(saved, file).to(device))
+    model = restored(lambda: new_model(config), saved["model"], file).to(device)
+    return Run(path, config, model, restored(Tokenizer, saved["tokenizer"], file).to(device))
 
 
 @contextmanager
@@ -187,12 +188,6 @@ def new_model(config):
                                  n_head=config.n_head, n_embd=config.n_embd))
 
 
-def tokenizer_from(saved, path):
-    """The Tokenizer in a checkpoint that was read from `path`."""
-    with torch.random.fork_rng(devices=[]):      # its first weights, replaced at once, are random
-        return fill(Tokenizer(), saved["tokenizer"], path).eval()
-
-
 def tokenizer_pixels(config, split, n_images):
     """Pictures of all three tasks: (cells (3n, N, N), and twice pixels (3n, 8N, 8N, 3), each time
     with another noise)."""
@@ -213,11 +208,11 @@ def get_tokenizer(config, folder, saved=None):
     A run that goes on keeps its own, from the checkpoint `saved`.
     """
     if saved:
-        return tokenizer_from(saved, folder / "checkpoint.pt")
+        return restored(Tokenizer, saved["tokenizer"], folder / "checkpoint.pt")
     path = folder.parent / (f"tokenizer-g{config.grid}-s{config.data_seed}"
                             f"-t{config.tokenizer_steps}.pt")
     if path.exists():
-        return tokenizer_from(load(path, "tokenizer"), path)
+        return restored(Tokenizer, load(path, "tokenizer")["tokenizer"], path)
     _, pixels, again = tokenizer_pixels(config, "train", 2000)
     tokenizer = train_tokenizer(pixels, again, seed=config.data_seed, steps=config.tokenizer_steps)
     save(path, tokenizer=tokenizer.state_dict())
