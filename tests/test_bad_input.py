@@ -3,11 +3,13 @@
 Each case goes through the real command line of a script, but for the start of another interpreter.
 """
 import importlib
+import io
 import json
 import os
 import pickle
 import shutil
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 import torch
@@ -31,10 +33,8 @@ def change(value, **more):
     return {**value, **more}
 
 
-@pytest.fixture(scope="module")
-def zoo(run, tmp_path_factory):
-    """A folder with good things and many bad ones."""
-    zoo = tmp_path_factory.mktemp("zoo")
+def make_zoo(run, zoo):
+    """Fill the folder `zoo` with a copy of a finished run and with many bad things made of it."""
     shutil.copytree(run, zoo / "good")
     good = torch.load(run / "checkpoint.pt", weights_only=True)
     metrics = json.loads((run / "metrics.json").read_text())
@@ -80,16 +80,29 @@ def zoo(run, tmp_path_factory):
     (zoo / "file").write_text("a file\n")
     (zoo / "wrong.py").write_text("not_one = 3\n")
     (zoo / "typo.py").write_text("def f(batch:\n")
+
+
+@pytest.fixture(scope="module")
+def zoo(run, tmp_path_factory):
+    zoo = tmp_path_factory.mktemp("zoo")
+    make_zoo(run, zoo)
     return zoo
 
 
-def call(command, monkeypatch, capsys):
+def call(command):
     """(exit code, stdout, stderr) of a script's main() with this command line."""
     name, *args = command.split()
-    monkeypatch.setattr(sys, "argv", [name, *args])
-    with pytest.raises(SystemExit) as end:
-        run_main(importlib.import_module(name.removesuffix(".py")).main)
-    return end.value.code, *capsys.readouterr()
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    before, sys.argv, code = sys.argv, [name, *args], 0
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            run_main(importlib.import_module(name.removesuffix(".py")).main)
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.argv = before
+    out.flush(), err.flush()
+    return code, out.buffer.getvalue().decode(), err.buffer.getvalue().decode()
 
 
 def snapshot(folder):
@@ -163,10 +176,10 @@ BAD = [
 
 
 @pytest.mark.parametrize("command, code, culprit, way_out", BAD, ids=[case[0][:60] for case in BAD])
-def test_bad_input(zoo, monkeypatch, capsys, recwarn, command, code, culprit, way_out):
+def test_bad_input(zoo, monkeypatch, recwarn, command, code, culprit, way_out):
     monkeypatch.chdir(zoo)
     before = snapshot(zoo)
-    ended, out, err = call(command.replace("TRAIN", TRAIN), monkeypatch, capsys)
+    ended, out, err = call(command.replace("TRAIN", TRAIN))
     assert ended == code and (out == "" or command.startswith("data.py")), (ended, out, err)
     assert err.count("\n") == 1 and err.startswith("error: ") and not recwarn.list, (err, recwarn.list)
     assert culprit in err and way_out in err, err
