@@ -32,6 +32,7 @@ try:
 except ImportError:           # Windows has no such locks: there nothing is refused
     fcntl = None
 
+WRITTEN = ("metrics.json", "checkpoint.pt", "log.csv", "config.json")         # into a run folder
 FORMAT = 2                    # of checkpoints; a reader refuses any other
 CONTENT = dict(config=dict, step=int, log=list, seconds=dict, sums=torch.Tensor, model=dict,
                tokenizer=dict, optimizers=list)
@@ -92,7 +93,7 @@ def load(path, *keys):
             raise UserError(f"a checkpoint of format {content['format']}, and this version reads "
                             f"{FORMAT}; train again with --force")
         if not all(isinstance(content[key], CONTENT[key]) for key in keys):
-            raise TypeError
+            raise TypeError("an entry of another type")
         if "config" in keys:
             content["config"] = config_from(content["config"])
     return content
@@ -148,11 +149,12 @@ def open_folder(config, force=False):
     path = folder_of(config)
     path.mkdir(parents=True, exist_ok=True)
     with locked(path) if fcntl else nullcontext():
-        for file in path.glob("*.part"):           # of a process that was killed while it saved
-            file.unlink()
+        for name in WRITTEN:
+            for part in path.glob(f"{name}.*.part"):         # of a process killed while it saved
+                part.unlink()
         saved = None if force else reopen(path, config)
         if not saved:                              # what lies there now tells of another training
-            for name in ("metrics.json", "checkpoint.pt", "log.csv", "eval.json", "replace.json"):
+            for name in (*WRITTEN, "eval.json", "replace.json"):
                 (path / name).unlink(missing_ok=True)
             write_json(path / "config.json", asdict(config))
         yield path, saved

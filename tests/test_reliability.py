@@ -133,8 +133,9 @@ def test_second_run_in_a_folder_is_refused(world, monkeypatch):
 
 
 def test_a_killed_run_holds_its_folder_no_longer(world):
-    code = "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); print(1, flush=True)"
-    process = subprocess.Popen([sys.executable, "-c", code + "; time.sleep(99)", "runs/good"], stdout=subprocess.PIPE)
+    code = ("import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); "
+            "print(1, flush=True); time.sleep(99)")
+    process = subprocess.Popen([sys.executable, "-c", code, "runs/good"], stdout=subprocess.PIPE)
     process.stdout.readline()
     with pytest.raises(run_module.UserError), locked(world / "runs/good"):
         pass
@@ -195,8 +196,9 @@ def test_too_little_memory_says_what_to_lower(world, limit):
     assert code == 1 and err.count("\n") == 1 and "too little memory" in err and "--n" in err
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError(),
-                                   RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")])
+@pytest.mark.parametrize("error", [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")])
 def test_every_kind_of_it(error, capsys):
     def main():
         raise error
@@ -258,7 +260,8 @@ def test_without_a_display_and_into_a_full_device(world):
 
 
 @pytest.mark.parametrize("command, code, says", [
-    ("train.py --task maze", 2, "--task 'maze'"), ("eval.py runs/none", 2, "runs/none"), ("data.py --grid 6", 2, "--grid 6")])
+    ("train.py --task maze", 2, "--task 'maze'"), ("eval.py runs/none", 2, "runs/none"),
+    ("data.py --grid 6", 2, "--grid 6")])
 def test_in_a_process_of_its_own(world, command, code, says):
     before = snapshot(world)
     ran = real(command, world)
@@ -269,7 +272,11 @@ def test_in_a_process_of_its_own(world, command, code, says):
 # ------------------------------------------------------------------------------------ checkpoints tampered with
 def entries(value, path=(), depth=3):
     """Paths to the entries of nested dicts and lists, a few of each."""
-    keys = list(value)[:8 if depth == 3 else 2] if isinstance(value, dict) else range(min(2, len(value))) if isinstance(value, list) else ()
+    keys = ()
+    if isinstance(value, dict):
+        keys = list(value)[:8 if depth == 3 else 2]
+    elif isinstance(value, list):
+        keys = range(min(2, len(value)))
     for key in keys if depth else ():
         yield (*path, key)
         yield from entries(value[key], (*path, key), depth - 1)
@@ -279,7 +286,8 @@ def test_no_wrong_entry_of_a_checkpoint_ends_in_a_traceback(world, monkeypatch):
     """Each entry in turn is replaced by something else, and the training called to go on from there."""
     middle = []
     monkeypatch.setattr(train, "SAVE_EVERY", -1)
-    monkeypatch.setattr(train, "save", lambda path, **content: middle.append(copy.deepcopy(content)) or save(path, **content))
+    monkeypatch.setattr(train, "save", lambda path, **content: (
+        middle.append(copy.deepcopy(content)), save(path, **content)))
     monkeypatch.setattr(train, "test", lambda *_: None)
     config = Config(**json.loads((world / "runs/good/config.json").read_text()) | {"out": "runs/tampered"})
     train.train(config)
