@@ -1,6 +1,6 @@
 """The tests of the data, over 100,000 scenes a task instead of a sample.
 
-    python benchmarks/properties.py [--n 100000]     writes benchmarks/properties.md; some 10 minutes
+    python benchmarks/properties.py [--n 100000]     writes benchmarks/properties.md; some 20 minutes
 
 The guarantees are those of tests/test_tasks.py, by the very same functions. Each stops at the first scene
 that breaks it.

@@ -11,14 +11,14 @@ sys.path.insert(0, str(ROOT))
 
 
 def publish(name, lines, results=None):
-    """Write benchmarks/NAME.md (and .json), and the table into the README between its two marks."""
+    """Write benchmarks/NAME.md (and .json), and the table between its two marks on the pages."""
     table = "\n".join(lines) + "\n"
     (ROOT / f"benchmarks/{name}.md").write_text(table)
     if results is not None:
         (ROOT / f"benchmarks/{name}.json").write_text(json.dumps(results, indent=1) + "\n")
-    readme = (ROOT / "README.md").read_text()
     block = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
-    (ROOT / "README.md").write_text(block.sub(lambda m: m[1] + table + m[2], readme))
+    for page in (ROOT / "README.md", ROOT / "docs/reliability.md"):
+        page.write_text(block.sub(lambda m: m[1] + table + m[2], page.read_text()))
     print(table)
 
 
