@@ -3,7 +3,7 @@
     python benchmarks/soak.py [--kills 50]     about 15 minutes on one thread; called again, it goes
                                                on after the chains that soak.json holds already
 
-A chain is one run from nothing to its figures: killed once in each stage, each time continued by the same
+A chain is one run from nothing to its figures: killed where CHAIN says, each time continued by the same
 command. STAGES are told by the run itself, through a pipe; the moment within a stage is drawn at random, up to
 the time that it took in the unbroken run. Every fifth blow is Ctrl-C (SIGINT), the others are kill -9. A blow that
 comes too late, when the run has ended, is not counted.
@@ -31,6 +31,7 @@ import torch
 SETTINGS = ("--task pt --out runs/soaked --steps 30 --eval-every 10 --n-train 1024 --n-val 64 --n-test 300 "
             "--batch-size 32 --n-layer 2 --n-embd 32 --n-head 2 --tokenizer-steps 320").split()
 STAGES = ("tokenizer", "data", "training", "saving", "evaluation")
+CHAIN = ("tokenizer", "data", *("training", "saving") * 3, "evaluation")
 
 # The real script, but that it saves after every step and says in a pipe where it is.
 WRAPPER = f"""
@@ -109,7 +110,9 @@ def blow(folder, stage, enter, delay, which):
 def ends(folder):
     """{part of the run: hash} of all that must be equal: everything but seconds and the machine."""
     run = folder / "runs/soaked"
-    saved, metrics = torch.load(run / "checkpoint.pt", weights_only=True), json.loads((run / "metrics.json").read_text())
+    saved = torch.load(run / "checkpoint.pt", weights_only=True)
+    metrics = json.loads((run / "metrics.json").read_text())
+    figures = {k: v for k, v in metrics.items() if k not in ("minutes", "machine")}
     weigh = lambda state: b"".join(k.encode() + v.numpy().tobytes() for k, v in sorted(state.items()))
     rows = [row.split(",") for row in (run / "log.csv").read_text().splitlines()]
     tokenizer = next((folder / "runs").glob("tokenizer-*.pt"))
@@ -117,7 +120,7 @@ def ends(folder):
         "tokenizer": weigh(torch.load(tokenizer, weights_only=True)["tokenizer"]),
         "weights of the model": weigh(saved["model"]), "tokenizer in the checkpoint": weigh(saved["tokenizer"]),
         "log.csv, but its seconds": repr([row[:1] + row[2:] for row in rows]).encode(),
-        "metrics.json, but minutes and machine": repr({k: v for k, v in metrics.items() if k not in ("minutes", "machine")}).encode(),
+        "metrics.json, but minutes and machine": repr(figures).encode(),
         "config.json": (run / "config.json").read_bytes(),
         **{p.name: p.read_bytes() for p in sorted(run.glob("*.png"))},
         "names of the files": repr(sorted(p.name for p in run.iterdir())).encode()}
@@ -125,12 +128,12 @@ def ends(folder):
 
 
 def chain(seed, seconds, entered, folder):
-    """One run, struck once in each stage, and its end."""
+    """One run, struck where CHAIN says, and its end."""
     rng, blows = random.Random(seed), []
-    for i, stage in enumerate(STAGES):
-        # Continued, a run enters 'saving' anew; it has to find at least one more step to do.
-        enter = rng.randint(1, 8) if stage in ("training", "saving") else 1
-        delay = 0.9 * rng.random() * seconds[stage] / max(1, entered[stage])
+    for i, stage in enumerate(CHAIN):
+        # At most 3 steps further each time: the last blow of the training has to find one to do.
+        enter = rng.randint(1, 3) if stage in ("training", "saving") else 1
+        delay = 0.8 * rng.random() * seconds[stage] / max(1, entered[stage])
         which = signal.SIGINT if (seed + i) % 5 == 0 else signal.SIGKILL
         blows.append(blow(folder, stage, enter, delay, which))
     last = start(folder)
@@ -149,16 +152,16 @@ def report(results):
     """Lines of the table, from soak.json."""
     blows = kills(results)
     count = lambda **wanted: sum(all(b[k] == v for k, v in wanted.items()) for b in blows)
-    yield (f"{results['stamp']} {len(results['chains'])} runs, each killed once in each stage and continued by the same "
-           f"command: {len(blows)} kills, {count(fate='lost')} lost, {count(fate='different')} different at the end.")
-    yield from ("", "| killed in | kill -9 | Ctrl-C | left a half-written file | ended bit for bit as the unbroken run |",
-                "|---|---|---|---|---|")
+    yield (f"{results['stamp']} {len(results['chains'])} runs, each killed in all stages and always continued by "
+           f"the same command: {len(blows)} kills, {count(fate='lost')} lost, {count(fate='different')} different at the end.")
+    yield from ("", "| killed in | kill -9 | Ctrl-C | left a half-written file | ended bit for bit as the unbroken "
+                "run |", "|---|---|---|---|---|")
     for stage in STAGES:
         here = [b for b in blows if b["stage"] == stage]
         yield (f"| {stage} | {count(stage=stage, signal='SIGKILL')} | {count(stage=stage, signal='SIGINT')} | "
                f"{sum(b['torn'] for b in here)} | {count(stage=stage, fate='same')} of {len(here)} |")
     yield from ("", "The unbroken run, twice (SHA-256, first 16 digits):", "", "| | first | second |", "|---|---|---|")
-    for name, digest in whole.items():
+    for name, digest in results["hashes"].items():
         yield f"| {name} | `{digest[:16]}` | `{results['again'][name][:16]}` |"
 
 
@@ -177,7 +180,8 @@ def main():
 
     if "again" not in results:
         results = dict(stamp=stamp(f"python benchmarks/soak.py --kills {wanted}"), chains=[])
-        results["seconds"], results["entered"], results["hashes"] = fresh(lambda folder: (*unbroken(folder), ends(folder)))
+        results["seconds"], results["entered"], results["hashes"] = fresh(
+            lambda folder: (*unbroken(folder), ends(folder)))
         results["again"] = fresh(lambda folder: (unbroken(folder), ends(folder))[1])
     while len(kills(results)) < wanted:
         seed = len(results["chains"])

@@ -1,6 +1,5 @@
 """All settings of a run in one dataclass, from which the command line is made and checked."""
 import argparse
-import os
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -201,10 +200,10 @@ def run_main(main):
         message, code = "stopped; the same command goes on from what is saved", 130
     except OSError as error:                       # a pipe that nobody reads on needs no words
         message = not isinstance(error, BrokenPipeError) and (
-            f"{error.filename or 'the output'}: {error.strerror or error}; it must be there, with "
-            "room on the disk, and yours to write")
+            f"{error.filename or 'the output'}: {error.strerror or error}; choose a place that is "
+            "there, with room on the disk, and yours to write")
         code = 1
-        sys.stdout = open(os.devnull, "w")
+        sys.stdout = None                          # what is still in its buffer has no place to go
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise

@@ -32,6 +32,7 @@ try:
 except ImportError:           # Windows has no such locks: there nothing is refused
     fcntl = None
 
+WRITTEN = ("metrics.json", "checkpoint.pt", "log.csv", "config.json")         # into a run folder
 FORMAT = 3                    # of checkpoints; a reader refuses any other
 CONTENT = dict(config=dict, step=int, log=list, seconds=dict, sums=torch.Tensor, model=dict,
                tokenizer=dict, optimizers=list)
@@ -92,17 +93,18 @@ def load(path, *keys):
             raise UserError(f"a checkpoint of format {content['format']}, and this version reads "
                             f"{FORMAT}; train again with --force")
         if not all(isinstance(content[key], CONTENT[key]) for key in keys):
-            raise TypeError
+            raise TypeError("an entry of another type")
         if "config" in keys:
             content["config"] = config_from(content["config"])
     return content
 
 
-def fill(module, state, path):
-    """The module with the state read from a file; UserError if it does not fit."""
-    with reading(path):
+def restored(make, state, path):
+    """make() with weights that were read from the file `path`; UserError if they do not fit."""
+    with reading(path), torch.random.fork_rng(devices=[]):     # first weights would draw numbers
+        module = make()
         module.load_state_dict(state)
-    return module
+    return module.eval()
 
 
 def load_run(path, device="cpu"):
@@ -116,8 +118,8 @@ def load_run(path, device="cpu"):
     if saved["step"] < config.steps:
         raise UserError(f"{path}: unfinished, at step {saved['step']} of {config.steps}; "
                         "the same train.py command continues it")
-    model = fill(new_model(config), saved["model"], file).to(device).eval()
-    return Run(path, config, model, tokenizer_from(saved, file).to(device))
+    model = restored(lambda: new_model(config), saved["model"], file).to(device)
+    return Run(path, config, model, restored(Tokenizer, saved["tokenizer"], file).to(device))
 
 
 @contextmanager
@@ -147,11 +149,12 @@ def open_folder(config, force=False):
     path = folder_of(config)
     path.mkdir(parents=True, exist_ok=True)
     with locked(path) if fcntl else nullcontext():
-        for file in path.glob("*.part"):           # of a process that was killed while it saved
-            file.unlink()
+        for name in WRITTEN:
+            for part in path.glob(f"{name}.*.part"):         # of a process killed while it saved
+                part.unlink()
         saved = None if force else reopen(path, config)
         if not saved:                              # what lies there now tells of another training
-            for name in ("metrics.json", "checkpoint.pt", "log.csv", "eval.json", "replace.json"):
+            for name in (*WRITTEN, "eval.json", "replace.json"):
                 (path / name).unlink(missing_ok=True)
             write_json(path / "config.json", asdict(config))
         yield path, saved
@@ -187,12 +190,6 @@ def new_model(config):
                                  n_head=config.n_head, n_embd=config.n_embd))
 
 
-def tokenizer_from(saved, path):
-    """The Tokenizer in a checkpoint that was read from `path`."""
-    with torch.random.fork_rng(devices=[]):      # its first weights, replaced at once, are random
-        return fill(Tokenizer(), saved["tokenizer"], path).eval()
-
-
 def tokenizer_pixels(config, split, n_images):
     """Pictures of all three tasks: (cells (3n, N, N), and twice pixels (3n, 8N, 8N, 3), each time
     with another noise)."""
@@ -213,11 +210,11 @@ def get_tokenizer(config, folder, saved=None):
     A run that goes on keeps its own, from the checkpoint `saved`.
     """
     if saved:
-        return tokenizer_from(saved, folder / "checkpoint.pt")
+        return restored(Tokenizer, saved["tokenizer"], folder / "checkpoint.pt")
     path = folder.parent / (f"tokenizer-g{config.grid}-s{config.data_seed}"
                             f"-t{config.tokenizer_steps}.pt")
     if path.exists():
-        return tokenizer_from(load(path, "tokenizer"), path)
+        return restored(Tokenizer, load(path, "tokenizer")["tokenizer"], path)
     _, pixels, again = tokenizer_pixels(config, "train", 2000)
     tokenizer = train_tokenizer(pixels, again, seed=config.data_seed, steps=config.tokenizer_steps)
     save(path, tokenizer=tokenizer.state_dict())

@@ -3,11 +3,13 @@
 Each case goes through the real command line of a script, but for the start of another interpreter.
 """
 import importlib
+import io
 import json
 import os
 import pickle
 import shutil
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 import torch
@@ -31,10 +33,8 @@ def change(value, **more):
     return {**value, **more}
 
 
-@pytest.fixture(scope="module")
-def zoo(run, tmp_path_factory):
-    """A folder with good things and many bad ones."""
-    zoo = tmp_path_factory.mktemp("zoo")
+def make_zoo(run, zoo):
+    """Fill the folder `zoo` with a copy of a finished run and with many bad things made of it."""
     shutil.copytree(run, zoo / "good")
     good = torch.load(run / "checkpoint.pt", weights_only=True)
     metrics = json.loads((run / "metrics.json").read_text())
@@ -57,39 +57,56 @@ def zoo(run, tmp_path_factory):
         (zoo / name).mkdir()
         torch.save(content, zoo / name / "checkpoint.pt")
     whole = (run / "checkpoint.pt").read_bytes()
-    for name, content in (("cut", whole[:len(whole) // 2]), ("nothing", b""), ("words", b"no checkpoint"),
-                          ("pickle", pickle.dumps(Evil())), ("flipped", whole[:300] + b"\0" * 300 + whole[600:])):
+    for name, content in (
+            ("cut", whole[:len(whole) // 2]), ("nothing", b""), ("words", b"no checkpoint"),
+            ("pickle", pickle.dumps(Evil())), ("flipped", whole[:300] + b"\0" * 300 + whole[600:])):
         (zoo / name).mkdir()
         (zoo / name / "checkpoint.pt").write_bytes(content)
     of = lambda **more: json.dumps(change(metrics, **more))
-    for name, content in (("no-metrics", None), ("cut-metrics", of()[:500]), ("list-metrics", "[]"), ("no-test", of(test=3)),
-                          ("text-figure", of(test={"direct": {"accuracy": "high"}})), ("deep", "[" * 10 ** 5),
-                          ("digits", of().replace('"n_layer": 1', '"n_layer": 1' + "0" * 5000)),
-                          ("old-metrics", of(config={"task": "pt"})), ("no-log", of()), ("cut-log", of()), ("wrong-log", of())):
+    for name, content in (
+            ("no-metrics", None), ("cut-metrics", of()[:500]), ("list-metrics", "[]"), ("no-test", of(test=3)),
+            ("text-figure", of(test={"direct": {"accuracy": "high"}})), ("deep", "[" * 10 ** 5),
+            ("digits", of().replace('"n_layer": 1', '"n_layer": 1' + "0" * 5000)),
+            ("old-metrics", of(config={"task": "pt"})), ("no-log", of()), ("cut-log", of()), ("wrong-log", of())):
         (zoo / name).mkdir()
         if content is not None:
             (zoo / name / "metrics.json").write_text(content)
         if name != "no-log":
             log = (run / "log.csv").read_text()
-            (zoo / name / "log.csv").write_text({"cut-log": log[:80], "wrong-log": log.replace("\n3,", "\nx,")}.get(name, log))
+            damaged = {"cut-log": log[:80], "wrong-log": log.replace("\n3,", "\nx,")}
+            (zoo / name / "log.csv").write_text(damaged.get(name, log))
     (zoo / "notes").mkdir()
     (zoo / "others").mkdir()
     (zoo / "others/report.txt").write_text("mine\n")
+    (zoo / "others/film.1.part").write_text("still coming\n")
     (zoo / "project").mkdir()
     (zoo / "project/config.json").write_text('{"name": "mine"}\n')
     (zoo / "file").write_text("a file\n")
     (zoo / "wrong.py").write_text("not_one = 3\n")
     (zoo / "typo.py").write_text("def f(batch:\n")
+
+
+@pytest.fixture(scope="module")
+def zoo(run, tmp_path_factory):
+    zoo = tmp_path_factory.mktemp("zoo")
+    make_zoo(run, zoo)
     return zoo
 
 
-def call(command, monkeypatch, capsys):
+def call(command):
     """(exit code, stdout, stderr) of a script's main() with this command line."""
     name, *args = command.split()
-    monkeypatch.setattr(sys, "argv", [name, *args])
-    with pytest.raises(SystemExit) as end:
-        run_main(importlib.import_module(name.removesuffix(".py")).main)
-    return end.value.code, *capsys.readouterr()
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    before, sys.argv, code = sys.argv, [name, *args], 0
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            run_main(importlib.import_module(name.removesuffix(".py")).main)
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.argv = before
+    out.flush(), err.flush()
+    return code, out.buffer.getvalue().decode(), err.buffer.getvalue().decode()
 
 
 def snapshot(folder):
@@ -133,8 +150,10 @@ BAD = [
     ("TRAIN --out file", 1, "file", "yours to write"), ("TRAIN --out file/x", 1, "file/x", "yours to write"),
     ("TRAIN --out good --muon-lr 0.5", 2, "muon_lr 0.02 there, 0.5 here", "--force"),
     ("TRAIN --out pet", 2, "task pet there, pt here", "--name"),
-    ("TRAIN --out older", 1, f"format {FORMAT - 1}", "--force"), ("TRAIN --out cut", 1, "cut/checkpoint.pt", "delete it"),
-    ("TRAIN --out nolog", 1, "nolog/checkpoint.pt", "delete it"), ("TRAIN --out evil", 1, "evil/checkpoint.pt", "delete it"),
+    ("TRAIN --out older", 1, f"format {FORMAT - 1}", "--force"),
+    ("TRAIN --out cut", 1, "cut/checkpoint.pt", "delete it"),
+    ("TRAIN --out nolog", 1, "nolog/checkpoint.pt", "delete it"),
+    ("TRAIN --out evil", 1, "evil/checkpoint.pt", "delete it"),
     ("TRAIN --out listconfig", 1, "listconfig/checkpoint.pt", "delete it"),
     ("TRAIN --out others", 1, "others", "--out"), ("TRAIN --out project", 1, "project/config.json", "--out"),
     ("eval.py", 2, "RUN", "--help"), ("eval.py runs/none", 2, "runs/none", "train.py"),
@@ -146,8 +165,8 @@ BAD = [
     (f"eval.py good --device {NO_GPU}", 2, f"--device {NO_GPU}", "leave the flag out"),
     ("eval.py good --device tpu", 2, "--device tpu", "leave the flag out"),
     *((f"eval.py {name}", 1, f"{name}/checkpoint.pt", "delete it") for name in (
-        "cut", "nothing", "words", "pickle", "flipped", "evil", "foreign", "list", "tensor", "misfit", "weights", "wide",
-        "textstep", "listconfig", "missing", "tokenizer")),
+        "cut", "nothing", "words", "pickle", "flipped", "evil", "foreign", "list", "tensor", "misfit", "weights",
+        "wide", "textstep", "listconfig", "missing", "tokenizer")),
     ("eval.py older", 1, "older/checkpoint.pt", "--force"), ("eval.py oddgrid", 1, "oddgrid/checkpoint.pt", "5, 7, 9"),
     ("eval.py huge", 1, "--n-layer 1000000000", "to 48"), ("eval.py textsize", 1, "--n-layer '1'", "type int"),
     ("eval.py good good", 2, "good", "same settings"), ("eval.py good notes", 2, "notes", "train.py"),
@@ -163,10 +182,10 @@ BAD = [
 
 
 @pytest.mark.parametrize("command, code, culprit, way_out", BAD, ids=[case[0][:60] for case in BAD])
-def test_bad_input(zoo, monkeypatch, capsys, recwarn, command, code, culprit, way_out):
+def test_bad_input(zoo, monkeypatch, recwarn, command, code, culprit, way_out):
     monkeypatch.chdir(zoo)
     before = snapshot(zoo)
-    ended, out, err = call(command.replace("TRAIN", TRAIN), monkeypatch, capsys)
+    ended, out, err = call(command.replace("TRAIN", TRAIN))
     assert ended == code and (out == "" or command.startswith("data.py")), (ended, out, err)
     assert err.count("\n") == 1 and err.startswith("error: ") and not recwarn.list, (err, recwarn.list)
     assert culprit in err and way_out in err, err

@@ -4,6 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from test_bad_input import BAD, NO_GPU
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -31,3 +34,17 @@ def test_figures_are_those_of_the_benchmark():
     assert told == (ROOT / "benchmarks/main_job.md").read_text()
     told = re.search(r"<!-- shortcuts -->\n(.*?)<!-- /shortcuts -->", README, re.S).group(1)
     assert told == (ROOT / "benchmarks/shortcuts.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["soak", "properties"])
+def test_tables_of_the_reliability_page_are_those_of_the_benchmarks(name):
+    page = (ROOT / "docs/reliability.md").read_text()
+    told = re.search(f"<!-- {name} -->\n(.*?)<!-- /{name} -->", page, re.S).group(1)
+    assert told == (ROOT / f"benchmarks/{name}.md").read_text()
+
+
+def test_bad_inputs_are_told_as_they_are_tested():
+    rows = (ROOT / "benchmarks/bad_input.md").read_text().splitlines()[4:]
+    told = [(row.split("`")[1], row.split("|")[2].strip()) for row in rows]
+    assert told == [(command.replace(NO_GPU, "cuda"), str(code)) for command, code, *_ in BAD]
+    assert f"{len(BAD)} bad inputs" in (ROOT / "docs/reliability.md").read_text()

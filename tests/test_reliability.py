@@ -110,7 +110,7 @@ def test_killed_in_the_middle_of_saves_and_continued_it_ends_as_if_unbroken(run,
     assert not list((world / "runs/killed").glob("*.part"))
 
 
-def test_figures_of_another_training_are_never_told_as_those_of_this_one(world, monkeypatch, capsys):
+def test_figures_of_another_training_are_never_told_as_those_of_this_one(world):
     """Without the checkpoint that they belong to, they go; the same command trains anew."""
     (world / "runs/good/checkpoint.pt").unlink()
     (world / "runs/good/eval.json").write_text("{}")
@@ -120,11 +120,11 @@ def test_figures_of_another_training_are_never_told_as_those_of_this_one(world, 
 
 
 # -------------------------------------------------------------------------------- two runs in one folder
-def test_second_run_in_a_folder_is_refused(world, monkeypatch, capsys):
+def test_second_run_in_a_folder_is_refused(world, monkeypatch):
     before = snapshot(world)
     with locked(world / "runs/good"):
         for more in ("", " --force"):
-            code, out, err = call(TRAIN + " --out runs/good" + more, monkeypatch, capsys)
+            code, out, err = call(TRAIN + " --out runs/good" + more)
             assert code == 1 and out == "" and err.count("\n") == 1 and before == snapshot(world)
             assert "runs/good: another run is at work" in err and "--name" in err
     monkeypatch.setattr(sys, "argv", [*TRAIN.split(), "--out", "runs/good"])
@@ -133,8 +133,9 @@ def test_second_run_in_a_folder_is_refused(world, monkeypatch, capsys):
 
 
 def test_a_killed_run_holds_its_folder_no_longer(world):
-    code = "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); print(1, flush=True)"
-    process = subprocess.Popen([sys.executable, "-c", code + "; time.sleep(99)", "runs/good"], stdout=subprocess.PIPE)
+    code = ("import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); "
+            "print(1, flush=True); time.sleep(99)")
+    process = subprocess.Popen([sys.executable, "-c", code, "runs/good"], stdout=subprocess.PIPE)
     process.stdout.readline()
     with pytest.raises(run_module.UserError), locked(world / "runs/good"):
         pass
@@ -166,7 +167,7 @@ def limit():
         resource.setrlimit(what, old)
 
 
-def test_full_disk_keeps_the_last_good_checkpoint(world, monkeypatch, capsys, limit):
+def test_full_disk_keeps_the_last_good_checkpoint(world, monkeypatch, limit):
     """A file may grow to 100 kB only: a checkpoint needs more."""
     file = world / "runs/good/checkpoint.pt"
     good = torch.load(file, weights_only=True)
@@ -178,25 +179,26 @@ def test_full_disk_keeps_the_last_good_checkpoint(world, monkeypatch, capsys, li
     with pytest.raises(OSError):
         save(file, **{k: v for k, v in good.items() if k != "format"})
     assert before == snapshot(world)
-    code, _, err = call(TRAIN + " --out runs/full", monkeypatch, capsys)
+    code, _, err = call(TRAIN + " --out runs/full")
     assert code == 1 and err.splitlines()[-1].startswith("error: ") and "room on the disk" in err
     assert "Traceback" not in err and {p.name for p in (world / "runs/full").iterdir()} == {"config.json"}
     limit(resource.RLIMIT_FSIZE, 10)
-    code, _, err = call("eval.py runs/good --splits test", monkeypatch, capsys)
+    code, _, err = call("eval.py runs/good --splits test")
     assert code == 1 and err.count("\n") == 1 and "room on the disk" in err
     shutil.rmtree(world / "runs/full")
     assert before == snapshot(world)
 
 
-def test_too_little_memory_says_what_to_lower(world, monkeypatch, capsys, limit):
+def test_too_little_memory_says_what_to_lower(world, limit):
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     limit(resource.RLIMIT_AS, used + 30 * 2 ** 20)
-    code, _, err = call("data.py --n 10000000", monkeypatch, capsys)
+    code, _, err = call("data.py --n 10000000")
     assert code == 1 and err.count("\n") == 1 and "too little memory" in err and "--n" in err
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError(),
-                                   RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")])
+@pytest.mark.parametrize("error", [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")])
 def test_every_kind_of_it(error, capsys):
     def main():
         raise error
@@ -212,19 +214,19 @@ def test_a_bug_is_no_mistake_of_the_user():
         run_main(main)
 
 
-def test_gradient_that_is_no_number_never_reaches_the_checkpoint(world, monkeypatch, capsys):
+def test_gradient_that_is_no_number_never_reaches_the_checkpoint(world, monkeypatch):
     (world / "nan.py").write_text("def root(batch):\n    x = batch.logits.mean()\n    return (x - x).sqrt()\n")
     monkeypatch.setattr(train, "SAVE_EVERY", -1)
-    code, _, err = call(TRAIN + " --out runs/nan --loss answer=1,nan.py:root=1", monkeypatch, capsys)
+    code, _, err = call(TRAIN + " --out runs/nan --loss answer=1,nan.py:root=1")
     assert code == 1 and "a weight" in err and "step 1" in err and "--loss" in err
     assert not (world / "runs/nan/checkpoint.pt").exists()
 
 
-def test_foreign_tokenizer_is_left_alone(world, monkeypatch, capsys):
+def test_foreign_tokenizer_is_left_alone(world):
     (world / "other").mkdir()
     file = world / "other/tokenizer-g5-s0-t320.pt"
     file.write_bytes(b"mine")
-    code, out, err = call(TRAIN + " --out other/run", monkeypatch, capsys)
+    code, out, err = call(TRAIN + " --out other/run")
     assert code == 1 and str(file.relative_to(world)) in err and "delete it" in err and file.read_bytes() == b"mine"
 
 
@@ -253,11 +255,13 @@ def test_without_a_display_and_into_a_full_device(world):
     with open("/dev/full", "w") as full:
         ran = real("data.py --n 200 --task mvc", world, stdout=full)
     assert ran.returncode == 1 and ran.stderr == (
-        "error: the output: No space left on device; it must be there, with room on the disk, and yours to write\n")
+        "error: the output: No space left on device; choose a place that is there, with room on the disk, and yours "
+        "to write\n")
 
 
 @pytest.mark.parametrize("command, code, says", [
-    ("train.py --task maze", 2, "--task 'maze'"), ("eval.py runs/none", 2, "runs/none"), ("data.py --grid 6", 2, "--grid 6")])
+    ("train.py --task maze", 2, "--task 'maze'"), ("eval.py runs/none", 2, "runs/none"),
+    ("data.py --grid 6", 2, "--grid 6")])
 def test_in_a_process_of_its_own(world, command, code, says):
     before = snapshot(world)
     ran = real(command, world)
@@ -268,7 +272,11 @@ def test_in_a_process_of_its_own(world, command, code, says):
 # ------------------------------------------------------------------------------------ checkpoints tampered with
 def entries(value, path=(), depth=3):
     """Paths to the entries of nested dicts and lists, a few of each."""
-    keys = list(value)[:8 if depth == 3 else 2] if isinstance(value, dict) else range(min(2, len(value))) if isinstance(value, list) else ()
+    keys = ()
+    if isinstance(value, dict):
+        keys = list(value)[:8 if depth == 3 else 2]
+    elif isinstance(value, list):
+        keys = range(min(2, len(value)))
     for key in keys if depth else ():
         yield (*path, key)
         yield from entries(value[key], (*path, key), depth - 1)
@@ -278,7 +286,8 @@ def test_no_wrong_entry_of_a_checkpoint_ends_in_a_traceback(world, monkeypatch):
     """Each entry in turn is replaced by something else, and the training called to go on from there."""
     middle = []
     monkeypatch.setattr(train, "SAVE_EVERY", -1)
-    monkeypatch.setattr(train, "save", lambda path, **content: middle.append(copy.deepcopy(content)) or save(path, **content))
+    monkeypatch.setattr(train, "save", lambda path, **content: (
+        middle.append(copy.deepcopy(content)), save(path, **content)))
     monkeypatch.setattr(train, "test", lambda *_: None)
     config = Config(**json.loads((world / "runs/good/config.json").read_text()) | {"out": "runs/tampered"})
     train.train(config)

@@ -1,4 +1,6 @@
 """What the data promises: answers readable from the imagination, not from a shortcut."""
+import math
+
 import numpy as np
 import pytest
 
@@ -12,8 +14,8 @@ ALL = [(task, split) for task in TASKS for split in splits(task)]
 
 
 @pytest.mark.parametrize("task, split", ALL)
-def test_rule_reads_every_answer_off_the_imagination(task, split):
-    ex = make(task, split, 500)
+def test_rule_reads_every_answer_off_the_imagination(task, split, n=500):
+    ex = make(task, split, n)
     assert (TASKS[task].rule(ex.views, ex.query, ex.imagination) == ex.answer).all()
     assert set(np.unique(ex.answer)) <= {ID[w] for w in TASKS[task].ANSWERS}
     assert set(np.unique(ex.kind)) == set(range(len(TASKS[task].KINDS)))
@@ -48,8 +50,8 @@ def test_scores_of_very_few_examples(task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_kinds_and_answers_are_balanced(task):
-    ex = make(task, "train", 8000)
+def test_kinds_and_answers_are_balanced(task, n=8000):
+    ex = make(task, "train", n)
     share = np.bincount(ex.kind) / len(ex.kind)
     assert np.abs(share - 1 / len(share)).max() < 0.02
     if task == "mvc":
@@ -58,9 +60,9 @@ def test_kinds_and_answers_are_balanced(task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_no_test_scene_in_training_in_any_symmetry(task):
-    test = make(task, "test", 2000, seed=0).scene
-    train = {s.tobytes() for s in make(task, "train", 5000, seed=3).scene}
+def test_no_test_scene_in_training_in_any_symmetry(task, n=2000):
+    test = make(task, "test", n, seed=0).scene
+    train = {s.tobytes() for s in make(task, "train", n, seed=3).scene}
     for flip in (test, test.transpose(0, 2, 1)):
         for k in range(4):
             turned = np.ascontiguousarray(np.rot90(flip, k, (1, 2)))
@@ -71,17 +73,17 @@ def test_no_test_scene_in_training_in_any_symmetry(task):
 # ------------------------------------------------------------------------------------- sight and views
 def seen_slowly(scene, heading, row, col, camera=False):
     """`look` once more, cell by cell, with plain loops."""
-    n = len(scene)
+    n, scene = len(scene), scene.tolist()
     (dr, dc), (rr, rc) = [(-1, 0), (0, 1), (1, 0), (0, -1)][heading], [(0, 1), (1, 0), (0, -1), (-1, 0)][heading]
-    at = lambda f, s: (scene[row + f * dr + s * rr, col + f * dc + s * rc]
+    at = lambda f, s: (scene[row + f * dr + s * rr][col + f * dc + s * rc]
                        if 0 <= row + f * dr + s * rr < n and 0 <= col + f * dc + s * rc < n else DARK)
     view = np.zeros((n, n), int)
     for f in range(n):
         for s in range(-(n // 2), n // 2 + 1):
             steps, clear = max(f, abs(s)), not camera or abs(s) <= f
             for k in range(1, steps):
-                ff = int(np.floor(f * k / steps + 0.5))
-                ss = int(np.ceil(abs(s) * k / steps - 0.5)) * (1 if s > 0 else -1)
+                ff = math.floor(f * k / steps + 0.5)
+                ss = math.ceil(abs(s) * k / steps - 0.5) * (1 if s > 0 else -1)
                 clear &= at(ff, ss) not in (WALL, DARK)
             view[n - 1 - f, n // 2 + s] = at(f, s) if clear else DARK
     view[n - 1, n // 2] = VIEWER + heading
@@ -102,9 +104,9 @@ def test_look_against_plain_loops(n, camera):
     assert ((world.reshape(view.shape) == view) | ~shown | ((view >= VIEWER) & (view < OBJECT))).all()
 
 
-def test_pet_imagination_is_the_observed_view_seen_from_x():
-    ex = make("pet", "train", 400)
-    for e in range(400):
+def test_pet_imagination_is_the_observed_view_seen_from_x(n=400):
+    ex = make("pet", "train", n)
+    for e in range(n):
         observed = ex.views[e, 0].copy()
         row, col = np.argwhere(observed == X)[0]
         observed[4, 2] = observed[row, col] = FLOOR
@@ -122,9 +124,9 @@ def test_pet_imagination_is_the_observed_view_seen_from_x():
 
 
 @pytest.mark.parametrize("split", ["train", "longer"])
-def test_pt_route_side_and_candidates(split):
-    ex = make("pt", split, 400)
-    for e in range(400):
+def test_pt_route_side_and_candidates(split, n=400):
+    ex = make("pt", split, n)
+    for e in range(n):
         drawn, query = ex.views[e, 0], ex.query[e]
         cell = {mark: tuple(np.argwhere(drawn == mark)[0]) for mark in (ONE, TWO, MID)}
         route, here = [cell[ONE]], cell[ONE]
@@ -152,10 +154,10 @@ def test_pt_route_side_and_candidates(split):
         assert chosen and (chosen == behind or len(chosen) == 3)     # opposite-side objects first
 
 
-def test_mvc_map_is_what_the_cameras_see_and_counts_are_not_a_sum():
-    ex = make("mvc", "train", 400)
+def test_mvc_map_is_what_the_cameras_see_and_counts_are_not_a_sum(n=400):
+    ex = make("mvc", "train", n)
     same = 0
-    for e in range(400):
+    for e in range(n):
         merged = np.zeros((5, 5), int)
         for view, (heading, row, col) in zip(ex.views[e], ex.pose[e] - 1):
             assert (view == seen_slowly(ex.scene[e], heading, row, col, camera=True)).all()
@@ -167,24 +169,24 @@ def test_mvc_map_is_what_the_cameras_see_and_counts_are_not_a_sum():
         assert len(named) == 4 and np.isin(merged, named).sum() == ex.answer[e] - ZERO
         assert len(set(merged.ravel()) & set(named)) == 1             # all of them look alike
         same += np.isin(ex.views[e], named).sum() == ex.answer[e] - ZERO
-    assert same < 240
+    assert same < 0.6 * n
     poses = {tuple(p) for p in ex.pose.reshape(-1, 3)}
     assert len(poses) > 40                             # rim and inside, in any order
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_no_map_cell_is_a_copy_of_one_cell_of_the_views(task):
-    ex = make(task, "train", 2000)
-    views = ex.views.reshape(2000, -1)
-    for cell in ex.imagination.reshape(2000, -1).T:
+def test_no_map_cell_is_a_copy_of_one_cell_of_the_views(task, n=2000):
+    ex = make(task, "train", n)
+    views = ex.views.reshape(n, -1)
+    for cell in ex.imagination.reshape(n, -1).T:
         if len(np.unique(cell)) > 2:                   # the viewer's own cell is a compass
             assert ((views == cell[:, None]).mean(0) < 0.95).all()
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_chain_of_thought_holds_the_answer(task):
-    ex = make(task, "train", 200)
-    for e in range(200):
+def test_chain_of_thought_holds_the_answer(task, n=200):
+    ex = make(task, "train", n)
+    for e in range(n):
         words, answer = text(ex.cot[e]).split(), WORDS[ex.answer[e]]
         if task == "mvc":
             new = [int(words[i + 1]) for i, w in enumerate(words) if w == "new"]
