@@ -80,7 +80,7 @@ class Config:
     adam_lr: float = setting(0.003, "learning rate of everything else (AdamW)")
     weight_decay: float = setting(0.0, "of both")
     cooldown: float = setting(0.4, "last part of the steps: the rate falls to 0", high=1)
-    curriculum: float = setting(0.45, "first part of the steps, with the shares of kinds that the "
+    curriculum: float = setting(0.5, "first part of the steps, with the shares of kinds that the "
                                 "task's FIRST gives", high=1)
     eval_every: int = setting(250, "steps between validations", low=1)
 
