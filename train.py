@@ -8,10 +8,8 @@ The same command continues a run that was stopped, and prints one that is finish
 import json
 import math
 import shutil
-import signal
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import NamedTuple
 
@@ -25,8 +23,8 @@ from ipt_mini.config import (Config, Parser, UserError, add_arguments, check, ch
                              default_loss, pick_device, reading, run_main, terms_of)
 from ipt_mini.generate import answer_words, decode
 from ipt_mini.losses import LossInput, own_files, rarity, weight_at
-from ipt_mini.run import (get_tokenizer, load_run, machine, new_model, open_folder, prepare, save,
-                          write_json, write_log)
+from ipt_mini.run import (Clock, get_tokenizer, load_run, machine, new_model, open_folder, prepare,
+                          save, stop_signals, write_json, write_log)
 from ipt_mini.sequence import IMAGINE, N_WORDS, SUPERVISION, Layout, code_token, layout, pack
 from ipt_mini.tasks import TASKS
 from ipt_mini.tasks.words import PAD
@@ -69,17 +67,6 @@ def rows_of(step, config, kind):
     return torch.from_numpy(order[batch * config.batch_size:(batch + 1) * config.batch_size])
 
 
-@contextmanager
-def stop_signals():
-    """A list that Ctrl-C fills, so that a step is finished and saved and not cut in two."""
-    stopped = []
-    before = signal.signal(signal.SIGINT, lambda *_: stopped.append(True))
-    try:
-        yield stopped
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 @torch.no_grad()
 def validate(model, data, config):
     """Accuracy on validation data for what this supervision trains: name -> share."""
@@ -91,19 +78,6 @@ def validate(model, data, config):
         if out.imagination is not None:
             result["val_codes"] = (out.imagination == data.imagination).float().mean().item()
     return result
-
-
-class Clock:
-    """Seconds by stage, going on from those of an earlier, interrupted call."""
-
-    def __init__(self, seconds):
-        self.seconds, self.began = seconds, time.perf_counter()
-
-    def __call__(self, stage):
-        """Add the time since the last call to a stage."""
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0) + now - self.began
-        self.began = now
 
 
 class TrainingSet(NamedTuple):

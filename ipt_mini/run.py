@@ -9,6 +9,7 @@ import math
 import os
 import platform
 import re
+import signal
 import time
 import warnings
 import zlib
@@ -154,8 +155,9 @@ def open_folder(config, force=False):
                 part.unlink()
         saved = None if force else reopen(path, config)
         if not saved:                              # what lies there now tells of another training
-            for name in (*WRITTEN, "eval.json", "replace.json"):
-                (path / name).unlink(missing_ok=True)
+            stale = [path / name for name in (*WRITTEN, "replace.json")]
+            for file in [*stale, *path.glob("eval*.json")]:
+                file.unlink(missing_ok=True)
             write_json(path / "config.json", asdict(config))
         yield path, saved
 
@@ -179,6 +181,31 @@ def reopen(path, config):
         raise UserError(f"{path} holds a run with other settings ({'; '.join(different)}): "
                         "give this one a --name, or replace that one with --force")
     return saved
+
+
+# ------------------------------------------------------------------------------ time, Ctrl-C
+class Clock:
+    """Seconds by stage, going on from those of an earlier, interrupted call."""
+
+    def __init__(self, seconds):
+        self.seconds, self.began = seconds, time.perf_counter()
+
+    def __call__(self, stage):
+        """Add the time since the last call to a stage."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0) + now - self.began
+        self.began = now
+
+
+@contextmanager
+def stop_signals():
+    """A list that Ctrl-C fills, so that a step is finished and saved and not cut in two."""
+    stopped = []
+    before = signal.signal(signal.SIGINT, lambda *_: stopped.append(True))
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # ------------------------------------------------------------------------- model, tokenizer
