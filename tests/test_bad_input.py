@@ -161,9 +161,9 @@ BAD = [
     ("eval.py unfinished", 2, "unfinished, at step 3 of 6", "same train.py command"),
     ("eval.py good --splits far", 2, "--splits 'far'", "longer"),
     ("eval.py good --decode think", 2, "--decode 'think'", "oracle"),
-    ("eval.py good --n -5", 2, "--n -5", "at least 1"), ("eval.py good --n many", 2, "--n", "--help"),
+    ("eval.py good --n -5", 2, "--n -5", "from 0"), ("eval.py good --n many", 2, "--n", "--help"),
     (f"eval.py good --device {NO_GPU}", 2, f"--device {NO_GPU}", "leave the flag out"),
-    ("eval.py good --device tpu", 2, "--device tpu", "leave the flag out"),
+    ("eval.py good --device tpu", 2, "--device 'tpu'", "cuda"),
     *((f"eval.py {name}", 1, f"{name}/checkpoint.pt", "delete it") for name in (
         "cut", "nothing", "words", "pickle", "flipped", "evil", "foreign", "list", "tensor", "misfit", "weights",
         "wide", "textstep", "listconfig", "missing", "tokenizer")),

@@ -11,6 +11,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -154,20 +155,18 @@ def test_a_disk_without_locks_refuses_nothing(world, monkeypatch):
 
 
 # ---------------------------------------------------------------------------------------------- resources
-@pytest.fixture
-def limit():
-    """limit(what, n): lower a limit of this process; raised again after the test."""
-    before = []
-
-    def lower(what, n):
-        before.append((what, resource.getrlimit(what)))
-        resource.setrlimit(what, (n, before[-1][1][1]))
-    yield lower
-    for what, old in reversed(before):
-        resource.setrlimit(what, old)
+@contextmanager
+def limit(what, n):
+    """Lower a limit of this process for a while: not while pytest itself writes."""
+    before = resource.getrlimit(what)
+    resource.setrlimit(what, (n, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(what, before)
 
 
-def test_full_disk_keeps_the_last_good_checkpoint(world, monkeypatch, limit):
+def test_full_disk_keeps_the_last_good_checkpoint(world, monkeypatch):
     """A file may grow to 100 kB only: a checkpoint needs more."""
     file = world / "runs/good/checkpoint.pt"
     good = torch.load(file, weights_only=True)
@@ -175,24 +174,23 @@ def test_full_disk_keeps_the_last_good_checkpoint(world, monkeypatch, limit):
     save(file, **{k: v for k, v in {**good, "config": config}.items() if k != "format"})
     monkeypatch.setattr(train, "SAVE_EVERY", -1)
     before = snapshot(world)
-    limit(resource.RLIMIT_FSIZE, 100_000)
-    with pytest.raises(OSError):
-        save(file, **{k: v for k, v in good.items() if k != "format"})
-    assert before == snapshot(world)
-    code, _, err = call(TRAIN + " --out runs/full")
+    with limit(resource.RLIMIT_FSIZE, 100_000):
+        with pytest.raises(OSError):
+            save(file, **{k: v for k, v in good.items() if k != "format"})
+        code, _, err = call(TRAIN + " --out runs/full")
     assert code == 1 and err.splitlines()[-1].startswith("error: ") and "room on the disk" in err
     assert "Traceback" not in err and {p.name for p in (world / "runs/full").iterdir()} == {"config.json"}
-    limit(resource.RLIMIT_FSIZE, 10)
-    code, _, err = call("eval.py runs/good --splits test")
+    with limit(resource.RLIMIT_FSIZE, 10):
+        code, _, err = call("eval.py runs/good --splits test")
     assert code == 1 and err.count("\n") == 1 and "room on the disk" in err
     shutil.rmtree(world / "runs/full")
     assert before == snapshot(world)
 
 
-def test_too_little_memory_says_what_to_lower(world, limit):
+def test_too_little_memory_says_what_to_lower(world):
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-    limit(resource.RLIMIT_AS, used + 30 * 2 ** 20)
-    code, _, err = call("data.py --n 10000000")
+    with limit(resource.RLIMIT_AS, used + 30 * 2 ** 20):
+        code, _, err = call("data.py --n 10000000")
     assert code == 1 and err.count("\n") == 1 and "too little memory" in err and "--n" in err
 
 
