@@ -50,9 +50,9 @@ def imagining_order(cells):
     """Order (P,) in which the cells of a picture are imagined: the compass at the viewer's feet,
     then from the last cell to the first.
 
-    The compass leads because where to look has to be found in views and query alone. Later, it could
-    be read off the true cells before it, and would be learnt that way only. Rows from near to far,
-    because a wall has to be known before what it hides.
+    The compass leads because where to look has to be found in views and query alone: later, it
+    could be read off the true cells before it, and would be learnt that way only. Rows from near to
+    far, because a wall has to be known before what it hides.
     """
     viewer = cells - 1 - round(cells ** 0.5) // 2
     backwards = torch.arange(cells).flip(0)

@@ -37,7 +37,7 @@ def test_same_command_prints_a_finished_run_and_refuses_another(run, here):
 def test_eval_writes_every_decode_and_split(run, here):
     out = script("eval.py", run, cwd=here).stdout
     report = json.loads((run / "eval.json").read_text())
-    assert set(report) == {"machine", "test", "dense", "longer"}
+    assert set(report) == {"machine", "options", "test", "dense", "longer"}
     assert set(report["longer"]) == {"shortcuts", "direct", "imagine", "oracle"}
     assert report["test"]["imagine"] == json.loads((run / "metrics.json").read_text())["test"]["imagine"]
     assert "mistake:" in out and "exact images" in out
