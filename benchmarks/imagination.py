@@ -31,7 +31,7 @@ def main():
                     subprocess.run([sys.executable, "eval.py", str(folder), *more], cwd=ROOT, check=True,
                                    stdout=subprocess.DEVNULL)
             report = json.loads((folder / "eval.json").read_text())
-            for split in (s for s in report if s != "machine"):
+            for split in (s for s in report if s not in ("machine", "options")):
                 for decode in ("direct", "imagine", "oracle"):
                     outside.setdefault((task, split), {}).setdefault(decode, []).append(report[split][decode]["accuracy"])
                 outside[task, split].setdefault("exact", []).append(report[split]["imagine"]["imagination"]["exact_images"])
