@@ -26,7 +26,7 @@ BUGS = [  # (what is wrong, file, right, wrong)
      "tokens = [code_token(data.views.flatten(1)), data.query]",
      "tokens = [code_token(data.views.flatten(1)), torch.cat([data.query[:, :-1], data.answer[:, None]], 1)]"),
     ("the imagination predicts the cell it is shown", "ipt_mini/sequence.py",
-     "zip([none, *cell[::-1]], [*cell[::-1], none])]", "zip([none, *cell[::-1]], [none, *cell[::-1]])]"),
+     "zip([none, *imagined], [*imagined, none])]", "zip([none, *imagined], [none, *imagined])]"),
     ("a head turns the other way", "ipt_mini/model.py", "(col, n - row)", "(n - col, n - row)"),
     ("a turn to the right mirrors the view", "ipt_mini/tasks/grid.py",
      "- right * d_row\n", "+ right * d_row\n"),
