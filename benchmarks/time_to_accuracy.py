@@ -115,12 +115,12 @@ class Plain(nn.Module):
             nn.init.zeros_(block.out.weight)
             nn.init.zeros_(block.down.weight)
 
-    def states(self, tokens, pose, where, padded, at=None):
+    def states(self, tokens, pose, where, padded, at=slice(None)):
         """As Model.states; poses are words of the sequence."""
         x = self.token(tokens) + self.position.weight[:tokens.shape[1]]
         for block in self.blocks[:-1]:
             x = block(x, where.mask)
-        return self.norm(self.blocks[-1](x, where.mask, slice(None) if at is None else at))
+        return self.norm(self.blocks[-1](x, where.mask, at))
 
 
 class GPT2(nn.Module):
@@ -131,9 +131,9 @@ class GPT2(nn.Module):
         self.body = gpt2(config, length)
         self.head = self.body.lm_head
 
-    def states(self, tokens, pose, where, padded, at=None):
+    def states(self, tokens, pose, where, padded, at=slice(None)):
         h = self.body.transformer(tokens, use_cache=False).last_hidden_state
-        return h if at is None else h[:, at]
+        return h[:, at]
 
 
 # --------------------------------------------------------------------------- sequences and losses
@@ -190,7 +190,7 @@ def loss_of(model, parts, rows, weights, of_token=None):
     """Weighted sum of the mean cross-entropies of the three GROUPS: scalar."""
     total = 0
     for tokens, pose, where, padded, at, targets, share in parts:
-        some = None if len(at) == tokens.shape[1] else at
+        some = slice(None) if len(at) == tokens.shape[1] else at
         logits = model.head(model.states(tokens[rows], pose[rows], where, padded, some))
         loss = F.cross_entropy(logits.flatten(0, 1), targets[rows].flatten(), of_token,
                                ignore_index=-1, reduction="none").view(len(rows), -1)      # (B, L)

@@ -48,8 +48,8 @@ def training_steps(pixels):
         return z_q, 0.25 * commitment_loss
 
     def other(z):
-        z_q, _, loss = library(z)                           # the loss is weighted already
-        return z_q, loss.sum()
+        z_q, _, loss = library(z.flatten(1, 2))             # the loss is weighted already
+        return z_q.view_as(z), loss.sum()
 
     def step_of(model, quantize):
         layers = [*model.encoder.parameters(), *model.decoder.parameters()]
