@@ -5,6 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+torch.set_num_threads(1)      # as in the scripts' own processes: bits are promised per thread count
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ("--steps 6 --eval-every 3 --n-train 64 --n-val 16 --n-test 48 --batch-size 16 --n-layer 1 "
