@@ -7,6 +7,7 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import torch
@@ -18,17 +19,6 @@ from ipt_mini.sequence import N_WORDS, SUPERVISION, Data, layout, pack, token_co
 from ipt_mini.tasks import TASKS, make, shortcut_scores, splits
 from ipt_mini.tasks.grid import DARK, NAMES, OBJECT, WALL, render
 from ipt_mini.tasks.words import COMPASS, ID, WORDS, text
-
-
-@dataclass
-class Options:
-    task: str = setting("pt", "whose examples", TASK_NAMES)
-    split: str = setting("train", "train, val, test or one out of the domain")
-    n: int = setting(20000, "examples", low=1, high=10**7)
-    seed: int = setting(0, "of the data")
-    grid: int = setting(5, "cells a side", GRIDS)
-    out: str = setting("", "the picture; preview-TASK.png if empty")
-    supervision: str = setting("mixed", "for --show-sequence", SUPERVISIONS)
 
 
 def statistics(task, split, examples, seconds):
@@ -54,8 +44,8 @@ def preview(examples, path):
     rng, rows = np.random.default_rng(0), []
     for views, pose, query, imagination, answer, cot, *_ in zip(*examples):
         rows.append([*((camera(p), render(view, rng)) for p, view in zip(pose, views)),
-                     plots.wrapped(text(query)), ("imagination", render(imagination, rng)),
-                     plots.wrapped(text(cot)), WORDS[answer]])
+                     fill(text(query), 16), ("imagination", render(imagination, rng)),
+                     fill(text(cot), 16), WORDS[answer]])
     plots.strips(rows, path)
 
 
@@ -66,10 +56,10 @@ def camera(pose):
 
 
 def show_sequence(examples, supervision, path):
-    """The token sequence of one example. Codes are shown by the glyph that they stand for."""
-    data = Data(*(torch.from_numpy(getattr(examples, f).astype(np.int64)) for f in Data._fields))
-    data = data._replace(views=data.views.flatten(2), imagination=data.imagination.flatten(1))
-    branches = SUPERVISION[supervision]
+    """The token sequence of the first example. Codes are shown by the glyph they stand for."""
+    fields = {f: torch.from_numpy(getattr(examples, f)[:1].astype(np.int64)) for f in Data._fields}
+    fields |= {"views": fields["views"].flatten(2), "imagination": fields["imagination"].flatten(1)}
+    data, branches = Data(**fields), SUPERVISION[supervision]
     where, (tokens, targets) = layout(data, branches), pack(data, branches)
     names = [WORDS[t] if t < N_WORDS else NAMES[token_code(t)] for t in tokens[0].tolist()]
     loss = torch.zeros(len(names), dtype=torch.bool)
@@ -78,23 +68,33 @@ def show_sequence(examples, supervision, path):
                    loss.tolist(), path)
 
 
+@dataclass
+class Options:
+    task: str = setting("pt", "whose examples", TASK_NAMES)
+    split: str = setting("train", "train, val, test or one out of the domain")
+    n: int = setting(20000, "examples", low=1, high=10**7)
+    seed: int = setting(0, "of the data")
+    grid: int = setting(5, "cells a side", GRIDS)
+    out: str = setting("", "the picture; preview-TASK.png if empty")
+    show_sequence: bool = setting(False, "draw one example's tokens instead")
+    supervision: str = setting("mixed", "for --show-sequence", SUPERVISIONS)
+
+
 def main():
     parser = Parser(description=__doc__.splitlines()[0])
     add_arguments(parser, Options)
-    parser.add_argument("--show-sequence", action="store_true", help="draw tokens instead")
-    values = vars(parser.parse_args())
-    draw_tokens, a = values.pop("show_sequence"), Options(**values)
+    a = Options(**vars(parser.parse_args()))
     check_fields(a)
     if a.split not in splits(a.task):
         raise UserError(f"--split {a.split!r}: {a.task} has {', '.join(splits(a.task))}")
     began = time.perf_counter()
     examples = make(a.task, a.split, a.n, a.seed, a.grid)
-    path = Path(a.out or ("sequence" if draw_tokens else "preview") + f"-{a.task}.png")
-    if draw_tokens:
-        show_sequence(examples.take(slice(1)), a.supervision, path)
+    seconds = time.perf_counter() - began
+    path = Path(a.out or ("sequence" if a.show_sequence else "preview") + f"-{a.task}.png")
+    if a.show_sequence:
+        show_sequence(examples, a.supervision, path)
     else:
-        for line in statistics(a.task, a.split, examples, time.perf_counter() - began):
-            print(line)
+        print("\n".join(statistics(a.task, a.split, examples, seconds)))
         preview(examples.take(slice(6)), path)
     print(f"wrote {path}")
 

@@ -9,6 +9,7 @@ From a notebook: evaluate(path), load_run(path).
 """
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import torch
@@ -17,9 +18,8 @@ from ipt_mini import plots
 from ipt_mini.compare import markdown, read_runs
 from ipt_mini.config import (DEVICES, Parser, UserError, add_arguments, check_fields, pick_device,
                              run_main, setting)
-from ipt_mini.generate import DECODES, answer_words, decode
-from ipt_mini.measure import imagination_quality, picture_cells, proportion
-from ipt_mini.replace import replacement_test
+from ipt_mini.generate import DECODES, decode
+from ipt_mini.measure import imagination_quality, picture_cells, proportion, replacement_test
 from ipt_mini.run import Run, load_run, machine, prepare, tokenizer_pixels, write_json
 from ipt_mini.tasks import TASKS, shortcut_scores, splits
 from ipt_mini.tasks.grid import NAMES, nearest_glyph, render
@@ -28,72 +28,67 @@ from ipt_mini.tokenizer import usage
 
 SUPPORTED = {"label": ("direct",), "text_cot": ("think",), "ipt": ("imagine", "oracle", "direct"),
              "mixed": ("direct", "imagine", "oracle")}
-IMAGINING = ("imagine", "sample", "vote")    # the last two, if asked for, where the first is known
+IF_ASKED = ("sample", "vote")     # of those that support "imagine"
 UNTRAINED = {("ipt", "direct")}   # allowed, but such a model never saw an answer follow the query
 
 
-def evaluate(run, splits_wanted=None, decodes=None, n_examples=None, drawing=None):
+def evaluate(run, splits_wanted=None, decodes=None, n_examples=0, **drawing):
     """All figures of a Run, or of the run in a folder, as a dict: split -> decode -> figures.
 
     drawing: arguments of the decodes "sample" and "vote".
     """
     run = run if isinstance(run, Run) else load_run(run)
-    config, task = run.config, TASKS[run.config.task]
-    device = next(run.model.parameters()).device
-    answers = answer_words(config.task, device)
-    report = {}
-    for split in splits_wanted or [s for s in splits(config.task) if s not in ("train", "val")]:
+    config, report = run.config, {}
+    for split in splits_wanted or splits(config.task)[2:]:
         examples, data = prepare(config, split, run.tokenizer, n_examples or config.n_test)
-        data = data.to(device)
         scores = shortcut_scores(config.task, examples)
-        figures = report[split] = {"shortcuts": {k: round(100 * v, 1) for k, v in scores.items()}}
+        report[split] = {"shortcuts": {k: round(100 * v, 1) for k, v in scores.items()}}
         for name in decodes or SUPPORTED[config.supervision]:
-            out = decode(run.model, data, answers, name, **drawing or {})
-            answer = out.answer.cpu().numpy()
-            right = answer == examples.answer
-            groups = {kind: examples.kind == k for k, kind in enumerate(task.KINDS)}
-            if config.task == "mvc":
-                groups |= {f"count {word}": examples.answer == ID[word] for word in task.ANSWERS}
-            f = figures[name] = proportion(right)
-            f["by_kind"] = {k: proportion(right[rows]) for k, rows in groups.items() if rows.any()}
-            f["untrained"] = (config.supervision, name) in UNTRAINED
-            if name in IMAGINING:
-                cells = picture_cells(run.tokenizer, out.imagination, config.grid)
-                f["imagination"] = imagination_quality(config.task, examples, cells, answer)
-                f["mistakes"] = mistakes(examples, cells, answer)
+            out = decode(run.model, data, config.task, name, **drawing)
+            report[split][name] = figures_of(run, examples, out)
+            report[split][name]["untrained"] = (config.supervision, name) in UNTRAINED
     return report
 
 
-def mistakes(examples, cells, answer, count=3):
-    """A few wrong answers told in words."""
-    told = []
-    for e in np.flatnonzero(answer != examples.answer)[:count]:
-        true = examples.imagination[e]
-        wrong = np.argwhere(cells[e] != true)
-        picture = "the imagined picture is exact"
-        if len(wrong):
-            row, col = wrong[-1]
-            picture = (f"{len(wrong)} imagined cells differ, such as row {row} column {col}: "
-                       f"{NAMES[cells[e, row, col]]} for {NAMES[true[row, col]]}")
-        told.append(f'"{text(examples.query[e])}" answered {WORDS[answer[e]]}, right is '
-                    f"{WORDS[examples.answer[e]]}; {picture}")
-    return told
+def figures_of(run, examples, out):
+    """Figures of what was Decoded: accuracy, by kind, and what the imagination is worth."""
+    config, task, answer = run.config, TASKS[run.config.task], out.answer.cpu().numpy()
+    right = answer == examples.answer
+    groups = {kind: examples.kind == k for k, kind in enumerate(task.KINDS)}
+    if config.task == "mvc":
+        groups |= {f"count {word}": examples.answer == ID[word] for word in task.ANSWERS}
+    by_kind = {kind: proportion(right[rows]) for kind, rows in groups.items() if rows.any()}
+    figures = dict(proportion(right), by_kind=by_kind)
+    if out.imagination is not None:
+        cells = picture_cells(run.tokenizer, out.imagination, config.grid)
+        figures["imagination"] = imagination_quality(config.task, examples, cells, answer)
+        figures["mistakes"] = [mistake(examples.take(e), cells[e], answer[e])
+                               for e in np.flatnonzero(~right)[:3]]
+    return figures
+
+
+def mistake(example, cells, answer):
+    """One wrong answer told in words."""
+    picture, wrong = "the imagined picture is exact", np.argwhere(cells != example.imagination)
+    if len(wrong):
+        at = tuple(wrong[-1])
+        picture = (f"{len(wrong)} imagined cells differ, such as row {at[0]} column {at[1]}: "
+                   f"{NAMES[cells[at]]} for {NAMES[example.imagination[at]]}")
+    return (f'"{text(example.query)}" answered {WORDS[answer]}, right is {WORDS[example.answer]}; '
+            f"{picture}")
 
 
 # --------------------------------------------------------------------------------- pictures
 def samples(run, path, split="test", count=6):
     """views | question | imagination, true | imagination, model | answers."""
-    config = run.config
-    examples, data = prepare(config, split, run.tokenizer, config.n_test)
-    data = data.take(slice(count)).to(next(run.model.parameters()).device)
-    answers = answer_words(config.task, data.answer.device)
+    config, rows = run.config, []
+    examples, data = prepare(config, split, run.tokenizer, count)
     draw = lambda codes: run.tokenizer.decode(codes.view(config.grid, -1))
-    outs = {name: decode(run.model, data, answers, name) for name in SUPPORTED[config.supervision]}
-    rows = []
+    outs = {name: decode(run.model, data, config.task, name)
+            for name in SUPPORTED[config.supervision]}
     for e in range(count):
-        row = [(f"view {v + 1}" if data.views.shape[1] > 1 else "view", draw(data.views[e, v]))
-               for v in range(data.views.shape[1])]
-        row += [plots.wrapped(text(examples.query[e])), ("true", render(examples.imagination[e]))]
+        row = [(f"view {v + 1}", draw(view)) for v, view in enumerate(data.views[e])]
+        row += [fill(text(examples.query[e]), 16), ("true", render(examples.imagination[e]))]
         if "imagine" in outs:
             row.append(("imagined", draw(outs["imagine"].imagination[e])))
         row.append("\n".join([f"true: {WORDS[examples.answer[e]]}"] + [
@@ -105,15 +100,15 @@ def samples(run, path, split="test", count=6):
 def tokenizer_report(run, path):
     """Reconstructions and the codebook as a picture; figures over held-out cells."""
     cells, pixels, _ = tokenizer_pixels(run.config, "val", 1000)
-    codes = run.tokenizer.encode(pixels)
+    codes, n_codes = run.tokenizer.encode(pixels), run.tokenizer.n_codes
     decoded = run.tokenizer.decode(codes)
-    used, perplexity = usage(codes, run.tokenizer.n_codes)
-    atlas = run.tokenizer.decode(torch.arange(run.tokenizer.n_codes)[:, None, None])
+    used, perplexity = usage(codes, n_codes)
+    atlas = run.tokenizer.decode(torch.arange(n_codes)[:, None, None])
     pick = range(0, len(pixels), len(pixels) // 8)
     plots.strips([[("input", pixels[i].numpy()) for i in pick],
                   [("decoded", decoded[i]) for i in pick],
-                  *([(f"code {k}", atlas[k]) for k in range(i, i + 9) if k < len(atlas)]
-                    for i in range(0, len(atlas), 9))], path, scale=0.9)
+                  *([(f"code {k}", atlas[k]) for k in range(i, min(i + 9, n_codes))]
+                    for i in range(0, n_codes, 9))], path, scale=0.9)
     return dict(cells_right=round(100 * float((nearest_glyph(decoded) == cells).mean()), 3),
                 codebook_usage=round(used, 3), codebook_perplexity=round(perplexity, 2))
 
@@ -121,46 +116,36 @@ def tokenizer_report(run, path):
 # ----------------------------------------------------------------------------------- report
 def lines(report):
     """The figures of `evaluate` as lines of text."""
-    for split, figures in report.items():
-        for name, f in figures.items():
-            if name == "shortcuts":
-                yield f"{split}: best lookup without imagining: " + ", ".join(
-                    f"{score} ({key})" for key, score in f.items())
-                continue
-            note = "  (untrained: no answer ever followed a query)" * f["untrained"]
-            yield (f"{split} {name:8} {f['accuracy']:5.1f}%  [{f['low']}, {f['high']}]  "
-                   f"n {f['n']}{note}")
-            yield "    " + ", ".join(f"{kind} {g['accuracy']}" for kind, g in f["by_kind"].items())
-            if "imagination" in f:
-                yield "    imagination: " + ", ".join(
-                    f"{key.replace('_', ' ')} {value}" for key, value in f["imagination"].items())
-                yield from (f"    mistake: {m}" for m in f["mistakes"])
+    told = lambda figures: ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in figures.items())
+    for split, decodes in report.items():
+        yield f"{split}: best lookup without imagining: {told(decodes['shortcuts'])}"
+        for name, f in decodes.items():
+            if name != "shortcuts":
+                note = "  (untrained: no answer ever followed a query)" * f["untrained"]
+                yield (f"{split} {name:8} {f['accuracy']:5.1f}%  [{f['low']}, {f['high']}]  "
+                       f"n {f['n']}{note}")
+                yield "    " + told({kind: g["accuracy"] for kind, g in f["by_kind"].items()})
+                if "imagination" in f:
+                    yield f"    imagination: {told(f['imagination'])}"
+                    yield from (f"    mistake: {m}" for m in f["mistakes"])
 
 
-def evaluate_one(path, a, device, replace):
-    """Full evaluation or replacement test of one run: printed, and written into its folder."""
-    run = load_run(path, device)
-    task, supervision = run.config.task, run.config.supervision
-    wanted = [s for s in a.splits.split(",") if s]
-    for s in wanted:
-        if s not in splits(task):
-            raise UserError(f"--splits {s!r}: {task} has {', '.join(splits(task))}")
-    imagines = "imagine" in SUPPORTED[supervision]
-    if a.decode and a.decode not in SUPPORTED[supervision] + IMAGINING * imagines:
-        raise UserError(f"--decode {a.decode!r}: {run.path}, trained with {supervision}, "
-                        f"supports {', '.join(SUPPORTED[supervision])}")
-    print(f"{run.path}: {task}, {supervision}")
-    if not replace:
-        drawing = {"sample": dict(temperature=a.temperature, top_k=a.top_k)}
-        drawing["vote"] = dict(samples=a.samples, **drawing["sample"])
-        report = evaluate(run, wanted, [a.decode] if a.decode else None, a.n,
-                          drawing.get(a.decode))
-        print("\n".join(lines(report)))
-        file = f"eval-{a.decode}.json" if a.decode else "eval.json"
-        return write_json(run.path / file, dict(machine=machine(), options=asdict(a), **report))
-    if not imagines:
-        raise UserError(f"--replace: {run.path}, trained with {supervision}, imagines nothing")
-    rows = replacement_test(run, (wanted or ["test"])[0], a.n)
+def evaluate_one(run, names, a):
+    """Evaluate a run as the options ask; print the figures and write them into its folder."""
+    drawing = {"sample": dict(temperature=a.temperature, top_k=a.top_k)}
+    drawing["vote"] = dict(samples=a.samples, **drawing["sample"])
+    report = evaluate(run, names, [a.decode] if a.decode else None, a.n,
+                      **drawing.get(a.decode, {}))
+    print("\n".join(lines(report)))
+    write_json(run.path / (f"eval-{a.decode}.json" if a.decode else "eval.json"),
+               dict(machine=machine(), options=asdict(a), **report))
+
+
+def replace_one(run, names, a):
+    """The replacement test of a run: table, replace.json and a plot."""
+    split = names[0] if names else "test"
+    examples, data = prepare(run.config, split, run.tokenizer, a.n or run.config.n_test)
+    rows = replacement_test(run, data, examples)
     for r in rows:
         print(f"{r['picture']:28}  right {r['accuracy']}% [{r['low']}, {r['high']}] n {r['n']}  "
               f"follows the picture {r['follows']}% n {r['n_readable']}")
@@ -170,20 +155,35 @@ def evaluate_one(path, a, device, replace):
                run.path / "replace.png")
 
 
-def compare_all(paths):
+def wanted(run, a):
+    """The splits that --splits names; UserError if this run cannot do what is asked."""
+    task, supervision = run.config.task, run.config.supervision
+    names = [name for name in a.splits.split(",") if name]
+    for name in names:
+        if name not in splits(task):
+            raise UserError(f"--splits {name!r}: {task} has {', '.join(splits(task))}")
+    supported = SUPPORTED[supervision]
+    supported += IF_ASKED if "imagine" in supported else ()
+    if a.decode and a.decode not in supported:
+        raise UserError(f"--decode {a.decode!r}: {run.path}, trained with {supervision}, "
+                        f"supports {', '.join(supported)}")
+    if a.replace and "imagine" not in supported:
+        raise UserError(f"--replace: {run.path}, trained with {supervision}, imagines nothing")
+    return names
+
+
+def compare(paths):
     """Table and plot of several runs, from the figures that they wrote when they ended."""
     groups = read_runs(paths)
-    table = list(markdown(groups))
-    print("\n".join(table))
-    panels = {"step": {}, "seconds": {}}
-    for group in groups:
-        run = next(iter(group.values()))
-        for x in panels:
-            panels[x][run["path"].name] = [np.mean([r["log"][k] for r in group.values()], 0)
-                                           for k in (x, "accuracy")]
-    plots.curves([(x, "validation accuracy", 1.02, lines) for x, lines in panels.items()],
-                 paths[0].parent / "compare.png")
-    (paths[0].parent / "compare.md").write_text("\n".join(table) + "\n", "utf-8")
+    table, panels = "\n".join(markdown(groups)) + "\n", []
+    print(table, end="")
+    for x in ("step", "seconds"):
+        mean = lambda group, key: np.mean([run["log"][key] for run in group.values()], 0)
+        panels.append((x, "validation accuracy", 1.02, {
+            next(iter(group.values()))["path"].name: (mean(group, x), mean(group, "accuracy"))
+            for group in groups}))
+    plots.curves(panels, paths[0].parent / "compare.png")
+    (paths[0].parent / "compare.md").write_text(table, "utf-8")
 
 
 @dataclass
@@ -195,6 +195,7 @@ class Options:
     temperature: float = setting(1.0, "of the decodes sample and vote", low=0.01)
     top_k: int = setting(0, "codes that may be drawn there; 0: all")
     samples: int = setting(8, "imaginations a question, for the decode vote", low=1)
+    replace: bool = setting(False, "the replacement test")
     device: str = setting("auto", "what to run on", DEVICES)
 
 
@@ -202,17 +203,18 @@ def main():
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="finished; more than one: compare")
     add_arguments(parser, Options)
-    parser.add_argument("--replace", action="store_true", help="the replacement test")
     values = vars(parser.parse_args())
-    paths, replace = [Path(path) for path in values.pop("runs")], values.pop("replace")
+    paths = [Path(path) for path in values.pop("runs")]
     a = Options(**values)
     check_fields(a)
     device = pick_device(a.device)
-    if len(paths) == 1 or replace or a.splits or a.decode or a.n:
-        for path in paths:
-            evaluate_one(path, a, device, replace)
-    else:
-        compare_all(paths)
+    if len(paths) > 1 and not (a.replace or a.splits or a.decode or a.n):
+        return compare(paths)
+    for path in paths:
+        run = load_run(path, device)
+        names = wanted(run, a)
+        print(f"{run.path}: {run.config.task}, {run.config.supervision}")
+        (replace_one if a.replace else evaluate_one)(run, names, a)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import math
 import shutil
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +20,8 @@ from tqdm import tqdm
 from eval import evaluate, lines, samples, tokenizer_report
 from ipt_mini import plots
 from ipt_mini.config import (Config, Parser, UserError, add_arguments, check, check_named,
-                             default_loss, pick_device, reading, run_main, terms_of)
-from ipt_mini.generate import answer_words, decode
+                             default_loss, pick_device, reading, run_main, setting, terms_of)
+from ipt_mini.generate import decode
 from ipt_mini.losses import LossInput, own_files, rarity, weight_at
 from ipt_mini.run import (Clock, get_tokenizer, load_run, machine, new_model, open_folder, prepare,
                           save, stop_signals, write_json, write_log)
@@ -67,19 +67,6 @@ def rows_of(step, config, kind):
     return torch.from_numpy(order[batch * config.batch_size:(batch + 1) * config.batch_size])
 
 
-@torch.no_grad()
-def validate(model, data, config):
-    """Accuracy on validation data for what this supervision trains: name -> share."""
-    answers = answer_words(config.task, data.answer.device)
-    result = {}
-    for name in {"label": ["direct"], "text_cot": ["think"]}.get(config.supervision, ["imagine"]):
-        out = decode(model, data, answers, name)
-        result[f"val_{name}"] = (out.answer == data.answer).float().mean().item()
-        if out.imagination is not None:
-            result["val_codes"] = (out.imagination == data.imagination).float().mean().item()
-    return result
-
-
 class TrainingSet(NamedTuple):
     """The training data as the model takes them, on its device."""
     tokens: torch.Tensor       # (n, T)
@@ -91,15 +78,15 @@ class TrainingSet(NamedTuple):
     kind: np.ndarray           # (n,) of question
 
 
-def training_set(config, tokenizer, device):
+def training_set(config, tokenizer):
     """Scenes -> pixels -> codes -> sequences, once for the whole run."""
     examples, data = prepare(config, "train", tokenizer, config.n_train)
     branches = SUPERVISION[config.supervision]
     tokens, targets = pack(data, branches)
-    weight = rarity(data.imagination, tokenizer.n_codes, config.rarity)
-    return TrainingSet(tokens.to(device), targets.to(device), data.pose.to(device),
-                       layout(data, branches).to(device), bool((tokens == PAD).any()),
-                       torch.cat([torch.ones(N_WORDS), weight]).to(device), examples.kind)
+    words = torch.ones(N_WORDS, device=tokens.device)
+    weight = torch.cat([words, rarity(data.imagination, tokenizer.n_codes, config.rarity)])
+    return TrainingSet(tokens, targets, data.pose, layout(data, branches),
+                       bool((tokens == PAD).any()), weight, examples.kind)
 
 
 @torch.no_grad()
@@ -144,6 +131,30 @@ def losses_of(model, examples, rows, terms, tokenizer, tokens=None):
     return torch.stack(list(values.values()))
 
 
+def train_step(model, optimizers, examples, rows, terms, tokenizer, config, step):
+    """Learn from the examples `rows`; return their loss terms (terms,)."""
+    for optimizer, peak in zip(optimizers, (config.muon_lr, config.adam_lr)):
+        optimizer.param_groups[0]["lr"] = peak * rate(step, config)
+    tokens = corrupted(model, examples, rows, config, step) if config.corrupt else None
+    losses = losses_of(model.train(), examples, rows, terms, tokenizer, tokens)
+    weights = [weight_at(schedule, step / config.steps) for _, schedule in terms.values()]
+    model.zero_grad()
+    (losses @ losses.new_tensor(weights)).backward()
+    for optimizer in optimizers:
+        optimizer.step()
+    return losses.detach()
+
+
+def validate(model, data, config):
+    """Accuracy on validation data for what this supervision trains: name -> share."""
+    name = {"label": "direct", "text_cot": "think"}.get(config.supervision, "imagine")
+    out, share = decode(model, data, config.task, name), lambda right: round(right.mean().item(), 4)
+    result = {f"val_{name}": share((out.answer == data.answer).float())}
+    if out.imagination is not None:
+        result["val_codes"] = share((out.imagination == data.imagination).float())
+    return result
+
+
 def check_finite(values, step, folder):
     """Stop at {name: value} that is no number, before it is saved: the last checkpoint is good."""
     bad = [name for name, value in values.items() if not math.isfinite(value)]
@@ -154,8 +165,8 @@ def check_finite(values, step, folder):
 
 def fit(config, folder, saved, tokenizer, terms, device, clock):
     """Stage 2: train the model, from `saved` on if there is something; the log's rows."""
-    examples = training_set(config, tokenizer, device)
-    val = prepare(config, "val", tokenizer, config.n_val)[1].take(slice(500)).to(device)
+    examples = training_set(config, tokenizer)
+    val = prepare(config, "val", tokenizer, config.n_val)[1].take(slice(500))
     clock("data")
     model = new_model(config).to(device)
     optimizers = optimizers_of(model, config)
@@ -163,7 +174,7 @@ def fit(config, folder, saved, tokenizer, terms, device, clock):
     if saved:
         first, log = saved["step"], saved["log"]
         with reading(folder / "checkpoint.pt"):
-            sums.copy_(saved["sums"])
+            sums.copy_(saved["sums"])                        # of losses since the last validation
             for part, state in zip([model, *optimizers], [saved["model"], *saved["optimizers"]],
                                    strict=True):
                 part.load_state_dict(state)
@@ -172,29 +183,18 @@ def fit(config, folder, saved, tokenizer, terms, device, clock):
     last_save = time.perf_counter()
     with stop_signals() as stopped:
         for step in bar:
-            for optimizer, peak in zip(optimizers, (config.muon_lr, config.adam_lr)):
-                optimizer.param_groups[0]["lr"] = peak * rate(step, config)
-            model.train()
             rows = rows_of(step, config, examples.kind).to(device)
-            tokens = corrupted(model, examples, rows, config, step) if config.corrupt else None
-            losses = losses_of(model, examples, rows, terms, tokenizer, tokens)
-            weights = [weight_at(schedule, step / config.steps) for _, schedule in terms.values()]
-            model.zero_grad()
-            (losses @ losses.new_tensor(weights)).backward()
-            for optimizer in optimizers:
-                optimizer.step()
-            sums += losses.detach()                          # since the last validation
-            last, due = step + 1 == config.steps, (step + 1) % config.eval_every == 0
-            late = time.perf_counter() - last_save > SAVE_EVERY
+            sums += train_step(model, optimizers, examples, rows, terms, tokenizer, config, step)
+            last, since = step + 1 == config.steps, step % config.eval_every + 1
+            due, late = since == config.eval_every, time.perf_counter() - last_save > SAVE_EVERY
             if device == "cpu" or due or last or late:       # elsewhere it would wait for the GPU
-                check_finite(dict(zip(terms, sums.tolist())), step, folder)
+                means = {name: x / since for name, x in zip(terms, sums.tolist())}
+                check_finite(means, step, folder)
             if due or last:
                 clock("training")
-                since = step % config.eval_every + 1
                 log.append(dict(step=step + 1, seconds=round(clock.seconds["training"], 1),
-                                **{t: round(v / since, 4) for t, v in zip(terms, sums.tolist())},
-                                **{k: round(v, 4) for k, v in validate(
-                                    model, val, config).items()}))
+                                **{name: round(x, 4) for name, x in means.items()},
+                                **validate(model, val, config)))
                 sums.zero_()
                 clock("validation")
                 bar.set_postfix({k: v for k, v in log[-1].items() if k not in ("step", "seconds")})
@@ -227,7 +227,7 @@ def test(folder, log, terms, device, clock):
     write_json(folder / "metrics.json", dict(
         config=asdict(run.config), parameters=sum(p.numel() for p in run.model.parameters()),
         minutes=minutes | {"all": round(sum(clock.seconds.values()) / 60, 2)},
-        machine=machine(), **report))
+        machine=machine(), log=log, **report))
 
 
 def train(config, force=False, own=None):
@@ -255,21 +255,24 @@ def train(config, force=False, own=None):
     return folder
 
 
+@dataclass
+class Options(Config):
+    seeds: int = setting(0, "train seeds 0 .. N-1, one after the other; 0: the one of --seed")
+    force: bool = setting(False, "replace the run that is there")
+
+
 def main():
     parser = Parser(description=__doc__.splitlines()[0])
-    add_arguments(parser)
-    parser.add_argument("--seeds", type=int, default=0, metavar="N",
-                        help="train seeds 0 .. N-1, one after the other")
-    parser.add_argument("--force", action="store_true", help="replace the run that is there")
+    add_arguments(parser, Options)
     values = vars(parser.parse_args())
     force, seeds = values.pop("force"), values.pop("seeds")
     if seeds and (values["out"] or values["seed"] or seeds < 0):
         raise UserError("--seeds N: N from 1; without --out and --seed")
-    for seed in range(seeds or 1):
-        folder = train(Config(**values | ({"seed": seed} if seeds else {})), force)
+    for seed in range(seeds) if seeds else [values["seed"]]:
+        folder = train(Config(**{**values, "seed": seed}), force)
         with reading(folder / "metrics.json"):
-            figures = json.loads((folder / "metrics.json").read_text())
-            told, minutes = list(lines({"test": figures["test"]})), figures["minutes"]["all"]
+            metrics = json.loads((folder / "metrics.json").read_text())
+            told, minutes = list(lines({"test": metrics["test"]})), metrics["minutes"]["all"]
         print("\n".join(told))
         print(f"{folder}: {minutes} minutes in all, pictures beside the figures")
 

@@ -56,10 +56,10 @@ def main():
         prompt_of(d), attention_mask=torch.ones_like(prompt_of(d)), max_new_tokens=new,
         min_new_tokens=new, do_sample=False)[:, -1]
     ways = {                                                # (mode, function of the data)
-        "cached": ("imagine", lambda d: decode(model, d, answers, "imagine").answer),
+        "cached": ("imagine", lambda d: decode(model, d, "pt", "imagine").answer),
         "uncached": ("imagine", lambda d: uncached(model, d, answers)),
         "GPT-2, generate": ("imagine", lambda d: generate(d, new)),
-        "one pass": ("direct", lambda d: decode(model, d, answers, "direct").answer),
+        "one pass": ("direct", lambda d: decode(model, d, "pt", "direct").answer),
         "GPT-2, generate one token": ("direct", lambda d: generate(d, 1)),
     }
     functions = {}

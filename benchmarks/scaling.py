@@ -13,7 +13,7 @@ from report import any_tokenizer, interleaved, markdown, options, publish, stamp
 import torch
 
 from ipt_mini.config import Config, run_main
-from ipt_mini.generate import answer_words, decode
+from ipt_mini.generate import decode
 from ipt_mini.run import new_model, prepare
 from ipt_mini.sequence import SUPERVISION, pack
 from train import training_set
@@ -33,11 +33,11 @@ EXAMPLES = (1000, 5000, 20000, 80000)
 
 def prepared(config, tokenizer):
     """(tokens a sequence, a training step, an answering of one batch after imagining)."""
-    examples = training_set(config, tokenizer, "cpu")
+    examples = training_set(config, tokenizer)
     data = prepare(config, "val", tokenizer, config.batch_size)[1]
-    model, answers = new_model(config).eval(), answer_words(config.task)
+    model = new_model(config).eval()
     return (examples.tokens.shape[1], training_step(config, examples, tokenizer)[1],
-            lambda: decode(model, data, answers, "imagine"))
+            lambda: decode(model, data, config.task, "imagine"))
 
 
 def power(rows, i, what):

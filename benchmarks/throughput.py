@@ -52,7 +52,7 @@ def main():
     steps, work = {"peak": lambda: a @ a}, {"peak": 2 * side ** 3}
     for width in widths:
         config = Config(n_embd=width, n_train=64)
-        examples = training_set(config, tokenizer, "cpu")
+        examples = training_set(config, tokenizer)
         for name, (gradients, step) in {
                 f"ours {width}": training_step(config, examples, tokenizer),
                 f"GPT-2 {width}": gpt2_step(config, examples.tokens)}.items():

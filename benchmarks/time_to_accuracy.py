@@ -358,7 +358,7 @@ def times_of(task, seed, quick, names):
     began = time.perf_counter()
     tokenizer = get_tokenizer(config, folder / "ours").requires_grad_(False)
     trained = time.perf_counter()
-    examples = training_set(config, tokenizer, "cpu")
+    examples = training_set(config, tokenizer)
     seconds = dict(tokenizer=trained - began, data=time.perf_counter() - trained)
     few = replace(config, n_train=config.batch_size)
     drawn, data = prepare(few, "train", tokenizer, few.n_train)

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import torch
 from report import ROOT, interleaved, publish, stamp
@@ -19,7 +20,7 @@ from report import ROOT, interleaved, publish, stamp
 from ipt_mini.config import Config
 from ipt_mini.run import get_tokenizer, new_model
 from ipt_mini.tasks import pt
-from train import corrupted, losses_of, optimizers_of, terms_of, training_set
+from train import optimizers_of, terms_of, train_step, training_set
 
 BASE = f"answer={pt.ANSWER_WEIGHT},imagination=1"
 OWN = "examples/compass.py:compass"
@@ -62,16 +63,10 @@ def step_times():
         config = Config(task="pt", n_train=1000, steps=1, **settings)
         config.loss = config.loss or (BASE if config.supervision == "mixed" else "answer=1")
         tokenizer = get_tokenizer(config, ROOT / "runs/x").requires_grad_(False)
-        examples, model, terms = training_set(config, tokenizer, "cpu"), new_model(config), terms_of(config)
+        examples, model, terms = training_set(config, tokenizer), new_model(config), terms_of(config)
 
-        def step(config=config, tokenizer=tokenizer, examples=examples, model=model, terms=terms,
-                 optimizers=optimizers_of(model, config), rows=torch.arange(config.batch_size)):
-            tokens = corrupted(model, examples, rows, config, 0) if config.corrupt else None
-            model.zero_grad()
-            losses_of(model, examples, rows, terms, tokenizer, tokens).sum().backward()
-            for optimizer in optimizers:
-                optimizer.step()
-        steps[name] = step
+        steps[name] = partial(train_step, model, optimizers_of(model, config), examples,
+                              torch.arange(config.batch_size), terms, tokenizer, config, 0)
     seconds = interleaved(steps, rounds=30)
     return {name: seconds[name] / seconds[""] for name in steps}
 

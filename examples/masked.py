@@ -11,19 +11,19 @@ Shape letters: B sequences, T tokens, P imagined cells, L = P + 1 positions that
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))     # run from anywhere
-from ipt_mini.config import Config, Parser, UserError, pick_device, run_main, terms_of
-from ipt_mini.generate import answer_words, replaced
-from ipt_mini.losses import weight_at
+from ipt_mini.config import Config, Parser, UserError, default_loss, run_main, terms_of
+from ipt_mini.generate import decode
 from ipt_mini.run import get_tokenizer, machine, new_model, prepare
 from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, code_token, layout, pack, reading_order,
                                token_code)
 from ipt_mini.tasks import TASKS
-from train import default_loss, losses_of, optimizers_of, rate, replace, rows_of, training_set
+from train import optimizers_of, rows_of, train_step, training_set
 
 BRANCHES = ((IMAGINE,), (IMAGINE, ANSWER))      # the hidden picture, and the true one before the answer
 PASSES = (1, 2, 4, 8, 25)
@@ -56,6 +56,9 @@ def hide(tokens, targets, cells, rng):
 @torch.no_grad()
 def imagine(model, data, where, cells, passes):
     """Codes (B, P) in reading order, after `passes` parallel passes."""
+    if len(data.answer) > 250:                                   # a batch at a time: memory
+        return torch.cat([imagine(model, data.take(slice(i, i + 250)), where, cells, passes)
+                          for i in range(0, len(data.answer), 250)])
     tokens = pack(data, BRANCHES)[0]
     tokens[:, cells] = OPENER[IMAGINE]
     for k in range(1, passes + 1):
@@ -72,27 +75,18 @@ def imagine(model, data, where, cells, passes):
 
 def fit(config, tokenizer):
     """A model trained on hidden pictures, with the recipe of train.py."""
-    examples = training_set(config, tokenizer, "cpu")
+    examples = training_set(config, tokenizer)
     data = prepare(config, "train", tokenizer, config.n_train)[1]
     where, cells = hidden_layout(data)
     tokens, targets = pack(data, BRANCHES)
     targets = torch.cat([targets[:, :len(cells)], targets[:, -1:]], 1)
-    terms = terms_of(config)
-    torch.manual_seed(config.seed)
-    model, rng = new_model(config), torch.Generator().manual_seed(config.seed)
-    optimizers = optimizers_of(model, config)
+    terms, model = terms_of(config), new_model(config)
+    optimizers, rng = optimizers_of(model, config), torch.Generator().manual_seed(config.seed)
     for step in range(config.steps):
-        for optimizer, peak in zip(optimizers, (config.muon_lr, config.adam_lr)):
-            optimizer.param_groups[0]["lr"] = peak * rate(step, config)
         rows = rows_of(step, config, examples.kind)
         seen, wanted = hide(tokens[rows], targets[rows], cells, rng)
         batch = examples._replace(tokens=seen, targets=wanted, pose=examples.pose[rows], layout=where)
-        losses = losses_of(model, batch, torch.arange(len(rows)), terms, tokenizer)
-        weights = [weight_at(schedule, step / config.steps) for _, schedule in terms.values()]
-        model.zero_grad()
-        (losses @ losses.new_tensor(weights)).backward()
-        for optimizer in optimizers:
-            optimizer.step()
+        losses = train_step(model, optimizers, batch, torch.arange(len(rows)), terms, tokenizer, config, step)
         if (step + 1) % config.eval_every == 0:
             print(step + 1, dict(zip(terms, losses.tolist())), file=sys.stderr)
     return model.eval(), where, cells
@@ -103,6 +97,7 @@ def main():
     parser.add_argument("--task", default="pet")
     parser.add_argument("--steps", type=int, default=0, help="default: the task's own")
     parser.add_argument("--n-train", type=int, default=20000)
+    parser.add_argument("--n", type=int, default=1000, help="validation questions")
     parser.add_argument("--out", default="runs/masked.json", help="where the figures go")
     a = parser.parse_args()
     if a.task not in TASKS:
@@ -112,17 +107,18 @@ def main():
     out.parent.mkdir(parents=True, exist_ok=True)
     tokenizer = get_tokenizer(config, out).requires_grad_(False)
     model, where, cells = fit(config, tokenizer)
-    data = prepare(config, "val", tokenizer, 1000)[1]
-    answers, rows = answer_words(config.task), []
+    data = prepare(config, "val", tokenizer, a.n)[1]
+    rows = []
     print("| passes | codes right | exact pictures | answer right |\n|---|---|---|---|")
     for passes in PASSES:
         codes = imagine(model, data, where, cells, passes)
-        right, given = codes == data.imagination, replaced(model, data, answers, codes).answer
+        right = codes == data.imagination
+        given = decode(model, data._replace(imagination=codes), config.task, "oracle").answer
         rows.append(dict(passes=passes, codes=100 * right.float().mean().item(),
                          exact=100 * right.all(1).float().mean().item(),
                          answer=100 * (given == data.answer).float().mean().item()))
         print("| {passes} | {codes:.1f} | {exact:.1f} | {answer:.1f} |".format(**rows[-1]))
-    out.write_text(json.dumps(dict(command=f"python examples/masked.py --task {a.task}", n=1000,
+    out.write_text(json.dumps(dict(command=f"python examples/masked.py --task {a.task}", n=a.n,
                                    steps=config.steps, machine=machine(), rows=rows), indent=1) + "\n")
 
 

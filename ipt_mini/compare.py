@@ -4,7 +4,6 @@ Runs with the same settings but for the seed form a group. Every figure is the t
 `metrics.json`. A difference to the first group is taken seed by seed, and its verdict comes from
 the 95% t interval over these paired differences.
 """
-import csv
 import json
 import math
 
@@ -18,90 +17,69 @@ T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)   
 def interval(values):
     """(mean, half width of the 95% t interval) of numbers; half is nan for fewer than two."""
     n = len(values)
-    if n < 2:
-        return float(np.mean(values)), float("nan")
-    t = T95[n - 2] if n - 2 < len(T95) else 1.96
-    return float(np.mean(values)), t * float(np.std(values, ddof=1)) / math.sqrt(n)
+    t = T95[n - 2] if 1 < n < len(T95) + 2 else 1.96
+    half = t * float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+    return float(np.mean(values)), half
+
+
+def read_run(path):
+    """(settings but the seed, seed, {figure: percent}, log {step, seconds, accuracy: [number]})."""
+    file = path / "metrics.json"
+    if not file.exists():
+        raise UserError(f"{path}: no finished run; train it with train.py")
+    with reading(file):
+        metrics = json.loads(file.read_text())
+        settings, test, log = compared(config_from(metrics["config"])), metrics["test"], {}
+        figures = {name: float(f["accuracy"]) for name, f in test.items() if name != "shortcuts"}
+        figures |= {"exact images": float(f["imagination"]["exact_images"])
+                    for f in test.values() if "imagination" in f}
+        accuracy = next(key for key in metrics["log"][0] if key.startswith("val_"))
+        for name, key in (("step", "step"), ("seconds", "seconds"), ("accuracy", accuracy)):
+            log[name] = [float(row[key]) for row in metrics["log"]]
+    return settings, settings.pop("seed"), figures, log
 
 
 def read_runs(paths):
-    """[{seed: run}] of all groups, in order; a run is dict(path, config, figures, log)."""
+    """[{seed: run}] by group, in order; a run is dict(path, settings, figures, log)."""
     groups = {}
     for path in paths:
-        file, log = path / "metrics.json", path / "log.csv"
-        if not (file.exists() and log.exists()):
-            raise UserError(f"{path}: no finished run; train it with train.py")
-        with reading(file):
-            metrics = json.loads(file.read_text())
-            config, found = config_from(metrics["config"]), figures_of(metrics["test"])
-        with reading(log, "train the run again with --force"):
-            columns = columns_of(log, -(-config.steps // config.eval_every))
-        key = {k: v for k, v in compared(config).items() if k != "seed"}
-        group = groups.setdefault(json.dumps(key), {})
-        if config.seed in group:
-            raise UserError(f"{path}: the same settings and seed as {group[config.seed]['path']}")
-        group[config.seed] = dict(path=path, config=key, figures=found, log=columns)
+        settings, seed, figures, log = read_run(path)
+        group = groups.setdefault(json.dumps(settings), {})
+        if seed in group:
+            raise UserError(f"{path}: the same settings and seed as {group[seed]['path']}")
+        group[seed] = dict(path=path, settings=settings, figures=figures, log=log)
     return list(groups.values())
 
 
-def figures_of(test):
-    """{figure: percent} of one run's test: each decode, and exact images."""
-    found = {name: float(f["accuracy"]) for name, f in test.items() if name != "shortcuts"}
-    return found | {"exact images": float(f["imagination"]["exact_images"])
-                    for f in test.values() if "imagination" in f}
-
-
-def columns_of(path, n):
-    """dict(step, seconds, accuracy) of log.csv, each a list of n numbers."""
-    rows = list(csv.DictReader(path.read_text().splitlines()))
-    if len(rows) != n:
-        raise ValueError(f"{len(rows)} rows, not {n}")
-    accuracy = next(key for key in rows[0] if key.startswith("val_"))
-    return {name: [float(row[key]) for row in rows]
-            for name, key in (("step", "step"), ("seconds", "seconds"), ("accuracy", accuracy))}
-
-
-def settings_that_differ(groups):
-    """[{setting: value}] per group, only what is not the same in all."""
-    configs = [next(iter(group.values()))["config"] for group in groups]
-    return [{k: v for k, v in config.items() if any(other[k] != v for other in configs)}
-            for config in configs]
-
-
-def figures(group):
-    """{figure: {seed: percent}} of one group."""
-    found = {}
-    for seed, run in group.items():
-        for name, percent in run["figures"].items():
-            found.setdefault(name, {})[seed] = percent
-    return found
-
-
-def verdict(ours, first):
-    """'+1.2 ± 0.8 better' from two {seed: percent}, paired by their common seeds."""
-    pairs = [ours[seed] - first[seed] for seed in sorted(ours.keys() & first.keys())]
-    if not pairs:
+def verdict(differences):
+    """'+1.2 ± 0.8 better' from the seed-paired differences of two groups."""
+    if not differences:
         return "no common seed"
-    mean, half = interval(pairs)
+    mean, half = interval(differences)
+    if len(differences) == 1:
+        return f"{mean:+.1f} (one seed)"
     word = "undecided" if not abs(mean) > half else "better" if mean > 0 else "worse"
-    return f"{mean:+.1f} ± {half:.1f} {word}" if len(pairs) > 1 else f"{mean:+.1f} (one seed)"
+    return f"{mean:+.1f} ± {half:.1f} {word}"
 
 
 def markdown(groups):
     """Lines of a table: a row per group, mean ± interval over seeds, verdict against the first."""
-    all_figures = [figures(group) for group in groups]
-    names = list(dict.fromkeys(name for f in all_figures for name in f))
+    firsts = [next(iter(group.values())) for group in groups]
+    names = list(dict.fromkeys(name for run in firsts for name in run["figures"]))
     yield "| group | seeds | " + " | ".join(names) + " |"
     yield "|---" * (len(names) + 2) + "|"
-    for i, (group, found, own) in enumerate(
-            zip(groups, all_figures, settings_that_differ(groups))):
-        label = ", ".join(f"{k} {v}" for k, v in own.items()) or next(iter(group.values()))["path"]
-        cells = []
+    for group, first in zip(groups, firsts):
+        cells = [", ".join(f"{k} {v}" for k, v in first["settings"].items()         # what differs
+                           if any(other["settings"][k] != v for other in firsts))
+                 or str(first["path"]), str(len(group))]
         for name in names:
-            values = found.get(name, {})
-            mean, half = interval(list(values.values())) if values else (float("nan"),) * 2
-            cell = f"{mean:.1f} ± {half:.1f}" if len(values) > 1 else f"{mean:.1f}"
-            if i and values and all_figures[0].get(name):
-                cell += f" ({verdict(values, all_figures[0][name])})"
-            cells.append(cell if values else "-")
-        yield f"| {label} | {len(group)} | " + " | ".join(cells) + " |"
+            if name not in first["figures"]:
+                cells.append("-")
+                continue
+            mean, half = interval([run["figures"][name] for run in group.values()])
+            cells.append(f"{mean:.1f} ± {half:.1f}" if len(group) > 1 else f"{mean:.1f}")
+            if group is not groups[0] and name in firsts[0]["figures"]:
+                paired = [group[seed]["figures"][name] - run["figures"][name]
+                          for seed, run in groups[0].items() if seed in group]
+                cells[-1] += f" ({verdict(paired)})"
+        yield "| " + " | ".join(cells) + " |"

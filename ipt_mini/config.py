@@ -93,12 +93,17 @@ def flag(name):
     return "--" + name.replace("_", "-")
 
 
-def add_arguments(parser, cls=Config):
+def add_arguments(parser, cls):
     """A flag for each field of a dataclass of settings."""
     for f in fields(cls):
         words = ": " + ", ".join(f.metadata["choices"].values()) if f.metadata["choices"] else ""
-        parser.add_argument(flag(f.name), type=f.type, default=f.default, metavar=f.name.upper(),
-                            help=f"{f.metadata['help']}{words} (default: {f.default or 'none'})")
+        if f.type is bool:
+            parser.add_argument(flag(f.name), action="store_true", help=f.metadata["help"])
+        else:
+            default = "none" if f.default == "" else f.default
+            parser.add_argument(flag(f.name), type=f.type, default=f.default,
+                                metavar=f.name.upper(),
+                                help=f"{f.metadata['help']}{words} (default: {default})")
 
 
 def default_loss(config):

@@ -16,7 +16,7 @@ from ipt_mini.tasks.words import ID, PAD
 
 
 class Decoded(NamedTuple):
-    """What came out: answer (B,) words; imagination (B, P) codes and cot (B, C) words, if any."""
+    """What came out: answer (B,) words; own imagination (B, P) codes, cot (B, C) words, if any."""
     answer: torch.Tensor
     imagination: torch.Tensor = None
     cot: torch.Tensor = None
@@ -26,7 +26,7 @@ class Stream:
     """Sequences of one branch that grow from left to right, with their cache."""
 
     def __init__(self, model, data, branch):
-        self.model, self.layout = model, layout(data, (branch,)).to(data.views.device)
+        self.model, self.layout = model, layout(data, (branch,))
         self.pose, self.end = data.pose, 0
         batch, length = len(data.answer), len(self.layout.segment)
         self.padding = torch.zeros(batch, length, dtype=torch.bool, device=data.views.device)
@@ -63,24 +63,14 @@ def direct(model, data, answers):
 
 
 def oracle(model, data, answers):
-    """Answer after the true imagination."""
-    return replaced(model, data, answers, data.imagination)
-
-
-def replaced(model, data, answers, imagination):
-    """Answer after a given imagination (B, P) of codes, whatever it shows."""
+    """Answer after the true imagination, or whatever else data.imagination holds."""
     stream = start(model, data, (IMAGINE, ANSWER))
     stream.open(IMAGINE)
-    stream.feed(code_token(near_to_far(imagination)))
-    return Decoded(answer(stream, answers), imagination)
+    stream.feed(code_token(near_to_far(data.imagination)))
+    return Decoded(answer(stream, answers))
 
 
-def likeliest(logits):
-    """Codes (B, 1) of the largest logits (B, K)."""
-    return logits.argmax(1, keepdim=True)
-
-
-def imagine(model, data, answers, pick=likeliest):
+def imagine(model, data, answers, pick=lambda logits: logits.argmax(1, keepdim=True)):
     """Imagine code after code, then answer. `pick` chooses codes (B, 1) from logits (B, K)."""
     stream = start(model, data, (IMAGINE, ANSWER))
     logits = stream.open(IMAGINE)
@@ -130,9 +120,10 @@ def answer_words(task, device=None):
 
 
 @torch.no_grad()
-def decode(model, data, answers, name, batch=500, **more):
+def decode(model, data, task, name, batch=500, **more):
     """One of DECODES over all of `data`, in batches: Decoded. `more` are arguments of its own."""
     model.eval()
+    answers = answer_words(task, data.answer.device)
     if name in ("sample", "vote"):                 # the same draws for the same call
         more = {"rng": torch.Generator(data.answer.device).manual_seed(0), **more}
     parts = [DECODES[name](model, data.take(slice(i, i + batch)), answers, **more)

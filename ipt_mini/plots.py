@@ -31,16 +31,6 @@ def strips(rows, path, scale=1.35):
     figure.savefig(path)
 
 
-def wrapped(words, width=16):
-    """A sentence in lines of at most `width` characters."""
-    lines = [""]
-    for word in words.split():
-        if len(lines[-1]) + len(word) > width:
-            lines.append("")
-        lines[-1] += word + " "
-    return "\n".join(line.strip() for line in lines)
-
-
 def curves(panels, path):
     """Write a PNG of line plots; a panel is (xlabel, ylabel, top or None, {label: (x, y)})."""
     figure = _figure(3.6 * len(panels), 2.8)
@@ -83,14 +73,11 @@ def sequence(names, segment, loss, path, columns=13):
     axis.axis("off")
     for i, (name, kind, carries) in enumerate(zip(names, segment, loss)):
         row, col = divmod(i, columns)
-        axis.add_patch(_box(col, row, COLOURS[SEGMENTS[kind]], "red" if carries else "white"))
+        axis.add_patch(Rectangle((col + 0.03, row), 0.9, 0.9, facecolor=COLOURS[SEGMENTS[kind]],
+                                 edgecolor="red" if carries else "white"))
         axis.text(col + 0.48, row + 0.45, name, ha="center", va="center", fontsize=6)
     for i, name in enumerate(COLOURS):
-        axis.add_patch(_box(i * 2, -0.75, COLOURS[name], "white", height=0.5))
-        axis.text(i * 2 + 0.48, -0.5, name, ha="center", va="center", fontsize=7)
+        axis.text(i * 2 + 0.48, -0.5, name, ha="center", va="center", fontsize=7,
+                  bbox=dict(facecolor=COLOURS[name], edgecolor="white"))
     axis.text(10, -0.5, "red frame: predicts a token, carries loss", va="center", fontsize=7)
     figure.savefig(path)
-
-
-def _box(x, y, face, edge, height=0.9):
-    return Rectangle((x + 0.03, y), 0.9, height, facecolor=face, edgecolor=edge, linewidth=1.2)

@@ -3,6 +3,7 @@
     runs/pt-mixed-s0/    config.json, checkpoint.pt, log.csv, metrics.json, curve.png, samples.png
     runs/tokenizer-*.pt  shared by the runs beside it that see the same world
 """
+import fcntl
 import io
 import json
 import math
@@ -13,7 +14,7 @@ import signal
 import time
 import warnings
 import zlib
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -28,12 +29,7 @@ from ipt_mini.tasks import TASKS, make, splits
 from ipt_mini.tasks.grid import render
 from ipt_mini.tokenizer import Tokenizer, train_tokenizer
 
-try:
-    import fcntl
-except ImportError:           # Windows has no such locks: there nothing is refused
-    fcntl = None
-
-WRITTEN = ("metrics.json", "checkpoint.pt", "log.csv", "config.json")         # into a run folder
+WRITTEN = ("metrics.json", "checkpoint.pt", "log.csv", "config.json", "replace.json")
 FORMAT = 3                    # of checkpoints; a reader refuses any other
 CONTENT = dict(config=dict, step=int, log=list, seconds=dict, sums=torch.Tensor, model=dict,
                tokenizer=dict, optimizers=list)
@@ -45,13 +41,6 @@ class Run(NamedTuple):
     config: Config
     model: Model
     tokenizer: Tokenizer
-
-
-def folder_of(config):
-    if config.out:
-        return Path(config.out)
-    name = f"-{config.name}" if config.name else ""
-    return Path("runs") / f"{config.task}-{config.supervision}{name}-s{config.seed}"
 
 
 # --------------------------------------------------------------------------- saving, loading
@@ -129,14 +118,10 @@ def locked(path):
     handle = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
     except BlockingIOError:
-        os.close(handle)
         raise UserError(f"{path}: another run is at work in this folder; wait for its end, or give "
                         "this one a --name", 1) from None
-    except OSError:                                # a network disk without locks
-        pass
-    try:
-        yield
     finally:
         os.close(handle)
 
@@ -147,16 +132,16 @@ def open_folder(config, force=False):
 
     UserError if something else than this very run is in it, or at work there.
     """
-    path = folder_of(config)
+    name = f"{config.task}-{config.supervision}{'-' * bool(config.name)}{config.name}"
+    path = Path(config.out or f"runs/{name}-s{config.seed}")
     path.mkdir(parents=True, exist_ok=True)
-    with locked(path) if fcntl else nullcontext():
+    with locked(path):
         for name in WRITTEN:
             for part in path.glob(f"{name}.*.part"):         # of a process killed while it saved
                 part.unlink()
         saved = None if force else reopen(path, config)
         if not saved:                              # what lies there now tells of another training
-            stale = [path / name for name in (*WRITTEN, "replace.json")]
-            for file in [*stale, *path.glob("eval*.json")]:
+            for file in [*map(path.joinpath, WRITTEN), *path.glob("eval*.json")]:
                 file.unlink(missing_ok=True)
             write_json(path / "config.json", asdict(config))
         yield path, saved
@@ -254,11 +239,12 @@ def prepare(config, split, tokenizer, n_examples):
     rng = np.random.default_rng([config.data_seed, splits(config.task).index(split), 1])
     # A thousand at a time: pixels of all examples at once would fill a small machine's memory.
     encode = lambda cells: torch.cat([
-        tokenizer.encode(torch.from_numpy(render(part, rng))).cpu().flatten(-2)
+        tokenizer.encode(torch.from_numpy(render(part, rng))).flatten(-2)
         for part in np.array_split(cells, -(-len(cells) // 1000))])
-    words = lambda array: torch.from_numpy(array.astype(np.int64))
-    return examples, Data(encode(examples.views), words(examples.pose), words(examples.query),
-                          encode(examples.imagination), words(examples.cot), words(examples.answer))
+    views, imagination = encode(examples.views), encode(examples.imagination)
+    words = lambda array: torch.from_numpy(array.astype(np.int64)).to(views.device)
+    return examples, Data(views, words(examples.pose), words(examples.query), imagination,
+                          words(examples.cot), words(examples.answer))
 
 
 def machine():

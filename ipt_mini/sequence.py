@@ -81,9 +81,6 @@ class Data(NamedTuple):
     def take(self, rows):
         return Data(*(field[rows] for field in self))
 
-    def to(self, device):
-        return Data(*(field.to(device) for field in self))
-
 
 class Layout(NamedTuple):
     """What stands where in a sequence: the same for all examples of a task. (T,) int64 tensors."""
@@ -96,9 +93,6 @@ class Layout(NamedTuple):
     mask: torch.Tensor         # (T, T) bool: may row attend to column?
     loss_at: torch.Tensor      # (L,) positions that predict something
     n_prefix: int
-
-    def to(self, device):
-        return Layout(*(field.to(device) for field in self[:-1]), self.n_prefix)
 
 
 def layout(data, branches):
@@ -122,11 +116,11 @@ def layout(data, branches):
                 rows += [(segment, i, none, none, b, True) for i in range(length)]
     segment, order, here, there, branch, loss = zip(*rows)
     (row, col), (next_row, next_col) = zip(*here), zip(*there)
-    branch = torch.tensor(branch)
-    causal = torch.ones(len(rows), len(rows), dtype=torch.bool).tril()
-    mask = (branch == 0) | ((branch[:, None] == branch) & causal)
-    return Layout(*map(torch.tensor, (segment, order, row, col, next_row, next_col)), mask,
-                  torch.tensor(loss).nonzero().flatten(), n_prefix)
+    tensor = lambda values: torch.tensor(values, device=data.views.device)
+    branch, position = tensor(branch), tensor(range(len(rows)))
+    mask = (branch == 0) | ((branch[:, None] == branch) & (position[:, None] >= position))
+    return Layout(*map(tensor, (segment, order, row, col, next_row, next_col)), mask,
+                  tensor(loss).nonzero().flatten(), n_prefix)
 
 
 def pack(data, branches):

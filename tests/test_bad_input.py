@@ -67,14 +67,11 @@ def make_zoo(run, zoo):
             ("no-metrics", None), ("cut-metrics", of()[:500]), ("list-metrics", "[]"), ("no-test", of(test=3)),
             ("text-figure", of(test={"direct": {"accuracy": "high"}})), ("deep", "[" * 10 ** 5),
             ("digits", of().replace('"n_layer": 1', '"n_layer": 1' + "0" * 5000)),
-            ("old-metrics", of(config={"task": "pt"})), ("no-log", of()), ("cut-log", of()), ("wrong-log", of())):
+            ("old-metrics", of(config={"task": "pt"})), ("no-log", of(log=[])), ("text-log", of(log="cut")),
+            ("wrong-log", of(log=[change(row, step="x") for row in metrics["log"]]))):
         (zoo / name).mkdir()
         if content is not None:
             (zoo / name / "metrics.json").write_text(content)
-        if name != "no-log":
-            log = (run / "log.csv").read_text()
-            damaged = {"cut-log": log[:80], "wrong-log": log.replace("\n3,", "\nx,")}
-            (zoo / name / "log.csv").write_text(damaged.get(name, log))
     (zoo / "notes").mkdir()
     (zoo / "others").mkdir()
     (zoo / "others/report.txt").write_text("mine\n")
@@ -170,10 +167,10 @@ BAD = [
     ("eval.py older", 1, "older/checkpoint.pt", "--force"), ("eval.py oddgrid", 1, "oddgrid/checkpoint.pt", "5, 7, 9"),
     ("eval.py huge", 1, "--n-layer 1000000000", "to 48"), ("eval.py textsize", 1, "--n-layer '1'", "type int"),
     ("eval.py good good", 2, "good", "same settings"), ("eval.py good notes", 2, "notes", "train.py"),
-    ("eval.py good no-metrics", 2, "no-metrics", "train.py"), ("eval.py good no-log", 2, "no-log", "train.py"),
+    ("eval.py good no-metrics", 2, "no-metrics", "train.py"),
     *((f"eval.py good {name}", 1, f"{name}/metrics.json", "delete it") for name in (
-        "cut-metrics", "list-metrics", "no-test", "text-figure", "deep", "digits", "old-metrics")),
-    *((f"eval.py good {name}", 1, f"{name}/log.csv", "--force") for name in ("cut-log", "wrong-log")),
+        "cut-metrics", "list-metrics", "no-test", "text-figure", "deep", "digits", "old-metrics", "no-log",
+        "text-log", "wrong-log")),
     ("data.py --task maze", 2, "--task 'maze'", "mvc (multiview counting)"),
     ("data.py --split far", 2, "--split 'far'", "longer"), ("data.py --grid 6", 2, "--grid 6", "5, 7, 9"),
     ("data.py --n 0", 2, "--n 0", "from 1 to"), ("data.py --n 100 --out no/x.png", 1, "no/x.png", "yours to write"),

@@ -110,14 +110,14 @@ def test_plain_without_its_handicaps_has_our_loss_and_our_answers(t, world):
     recipe = t.Recipe("plain+places+prefix+weights", 1e-3, config, kind, data)
     model, rows = filled(recipe.model), torch.arange(12)
     # The mean of weighed codes is the batch's in ours and that of all data here: compare without.
-    examples = training_set(t.replace(config, rarity=0.0), tokenizer, "cpu")
+    examples = training_set(t.replace(config, rarity=0.0), tokenizer)
     ours = losses_of(model, examples, rows, terms_of(config), tokenizer).sum()
     theirs = t.loss_of(model, recipe.parts, rows, (1.0, 1.0, 1.0))
     assert torch.isclose(ours, theirs, rtol=1e-4)
     causal = t.loss_of(model, t.parts_of(data, "plain+places+after"), rows, (1.0, 1.0, 1.0))
     assert not torch.isclose(ours, causal, rtol=1e-4)
     answers, few = answer_words("mvc"), data.take(rows)
-    out = decode(model, few, answers, "imagine")
+    out = decode(model, few, "mvc", "imagine")
     answer, right = t.imagine(model, t.parts_of(few, recipe.name)[0], answers)
     assert torch.equal(answer, out.answer)
     from ipt_mini.sequence import near_to_far

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from conftest import ROOT, TINY, script
+from ipt_mini.tasks import TASKS
 
 
 def test_run_folder_holds_what_it_should(run):
@@ -77,6 +79,17 @@ def test_own_loss_term_and_comparison_of_seeds(here):
         ran = script("train.py", "--task", "pet", *TINY, "--name", term, "--loss", f"answer=1,wrong.py:{term}=1",
                      cwd=here, code=1)
         assert says in ran.stderr.splitlines()[-1] and "Traceback" not in ran.stderr
+
+
+def test_examples(run, here, tmp_path):
+    shutil.copy(next((here / "runs").glob("tokenizer-*.pt")), tmp_path / "tokenizer-g5-s0-t800.pt")
+    out = script("examples/masked.py", "--task", "pt", "--steps", 2, "--n-train", 64, "--n", 30,
+                 "--out", tmp_path / "masked.json", cwd=here).stdout
+    rows = json.loads((tmp_path / "masked.json").read_text())["rows"]
+    assert [row["passes"] for row in rows] == [1, 2, 4, 8, 25] and "| 25 |" in out
+    page = (ROOT / "docs/losses.md").read_text()
+    own = (ROOT / "examples/compass.py").read_text().split('"""\n')[1]
+    assert own in page and f"--loss answer={TASKS['pt'].ANSWER_WEIGHT},imagination=1," in page
 
 
 def test_replacement_test(run, here):

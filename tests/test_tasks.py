@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from ipt_mini.replace import other_answers
+from ipt_mini.measure import other_answers
 from ipt_mini.tasks import TASKS, make, shortcut_scores, splits
 from ipt_mini.tasks.grid import (DARK, FLOOR, GLYPHS, MID, NAMES, OBJECT, ONE, ROUTE, TWO, VIEWER, WALL,
                                  X, look, nearest_glyph, render, split_of)
