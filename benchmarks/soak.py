@@ -112,7 +112,7 @@ def ends(folder):
     run = folder / "runs/soaked"
     saved = torch.load(run / "checkpoint.pt", weights_only=True)
     metrics = json.loads((run / "metrics.json").read_text())
-    figures = {k: v for k, v in metrics.items() if k not in ("minutes", "machine")}
+    figures = {k: v for k, v in metrics.items() if k not in ("minutes", "machine", "log")}
     weigh = lambda state: b"".join(k.encode() + v.numpy().tobytes() for k, v in sorted(state.items()))
     rows = [row.split(",") for row in (run / "log.csv").read_text().splitlines()]
     tokenizer = next((folder / "runs").glob("tokenizer-*.pt"))
@@ -120,7 +120,7 @@ def ends(folder):
         "tokenizer": weigh(torch.load(tokenizer, weights_only=True)["tokenizer"]),
         "weights of the model": weigh(saved["model"]), "tokenizer in the checkpoint": weigh(saved["tokenizer"]),
         "log.csv, but its seconds": repr([row[:1] + row[2:] for row in rows]).encode(),
-        "metrics.json, but minutes and machine": repr(figures).encode(),
+        "metrics.json, but times and machine": repr(figures).encode(),
         "config.json": (run / "config.json").read_bytes(),
         **{p.name: p.read_bytes() for p in sorted(run.glob("*.png"))},
         "names of the files": repr(sorted(p.name for p in run.iterdir())).encode()}

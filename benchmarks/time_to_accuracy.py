@@ -111,6 +111,7 @@ class Plain(nn.Module):
                 nn.init.normal_(module.weight, std=0.3)
             elif isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=C ** -0.5)
+        nn.init.normal_(self.token.weight)
         for block in self.blocks:
             nn.init.zeros_(block.out.weight)
             nn.init.zeros_(block.down.weight)

@@ -1,7 +1,7 @@
 """The loss variants on PT: default size, the same data and tokenizer, seeds 0 to 2.
 
-    python benchmarks/variants.py [--seeds 3]     resumable: finished runs are kept, an unfinished one goes on where
-                                                  it was; two runs side by side, one thread each
+    python benchmarks/variants.py [--seeds 3] [--only compass,label]    resumable: finished runs are kept, an unfinished
+                                                  one goes on where it was; two runs side by side, one thread each
 
 Writes benchmarks/variants.md and the worked example of docs/losses.md. The minutes of these runs are not to be
 quoted: they shared the machine. What a step of each costs is measured apart, interleaved, when all have ended.
@@ -74,8 +74,10 @@ def step_times():
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=3)
-    seeds = parser.parse_args().seeds
-    jobs = [command(name, settings, seed) for seed in range(seeds) for name, settings in VARIANTS.items()]
+    parser.add_argument("--only", default="", help="names of variants, with commas; the table shows all that are there")
+    a = parser.parse_args()
+    seeds, wanted = a.seeds, a.only.split(",") if a.only else list(VARIANTS)
+    jobs = [command(name, VARIANTS[name], seed) for seed in range(seeds) for name in dict.fromkeys(["", *wanted])]
     run = lambda job: subprocess.run(job, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                      env={**os.environ, "OMP_NUM_THREADS": "1"})
     run(jobs[0])                                     # alone: it trains the tokenizer that the others share
@@ -86,7 +88,9 @@ def main():
         " Test split; ± is the 95% t interval over seeds, in brackets the seed-paired difference to the first row.")
     costs = "Cost of a step, interleaved, relative to the default: " + ", ".join(
         f"{name or 'default'} {ratio:.2f}" for name, ratio in cost.items()) + "."
-    publish("variants", [note, "", *compared(VARIANTS, seeds), "", costs], dict(step_cost=cost))
+    finished = [name for name in VARIANTS
+                if all((ROOT / folder / "metrics.json").exists() for folder in folders(name, seeds))]
+    publish("variants", [note, "", *compared(finished, seeds), "", costs], dict(step_cost=cost))
     publish("example", [note, "", *compared(["", "compass"], seeds)])
     shutil.copy(ROOT / "runs/compare.png", ROOT / "docs/compare-compass.png")
 
