@@ -10,7 +10,6 @@ import math
 
 from report import any_tokenizer, interleaved, markdown, options, publish, stamp, training_step
 
-import torch
 
 from ipt_mini.config import Config, run_main
 from ipt_mini.generate import decode
