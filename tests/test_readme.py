@@ -36,9 +36,11 @@ def test_figures_are_those_of_the_benchmark():
     assert told == (ROOT / "benchmarks/shortcuts.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["soak", "properties"])
-def test_tables_of_the_reliability_page_are_those_of_the_benchmarks(name):
-    page = (ROOT / "docs/reliability.md").read_text()
+@pytest.mark.parametrize("page, name", [
+    ("reliability", "soak"), ("reliability", "properties"), ("speed", "throughput"), ("speed", "answering"),
+    ("speed", "data"), ("losses", "example"), ("losses", "variants")])
+def test_tables_of_the_pages_are_those_of_the_benchmarks(page, name):
+    page = (ROOT / f"docs/{page}.md").read_text()
     told = re.search(f"<!-- {name} -->\n(.*?)<!-- /{name} -->", page, re.S).group(1)
     assert told == (ROOT / f"benchmarks/{name}.md").read_text()
 
