@@ -60,7 +60,7 @@ def bars(groups, path):
         axis.barh(at, [values[name] for values in groups.values()], 0.75 / len(series), label=name)
     axis.set(xlim=(0, 100), xlabel="%", yticks=range(len(groups)), yticklabels=groups)
     axis.invert_yaxis()
-    axis.legend(frameon=False, fontsize=7, loc="lower right")
+    figure.legend(frameon=False, fontsize=7, loc="outside upper right", ncols=len(series))
     figure.savefig(path)
 
 
