@@ -180,7 +180,7 @@ def compare(paths):
     for x in ("step", "seconds"):
         mean = lambda group, key: np.mean([run["log"][key] for run in group.values()], 0)
         panels.append((x, "validation accuracy", 1.02, {
-            next(iter(group.values()))["path"].name: (mean(group, x), mean(group, "accuracy"))
+            next(iter(group.values()))["group"]: (mean(group, x), mean(group, "accuracy"))
             for group in groups}))
     plots.curves(panels, paths[0].parent / "compare.png")
     (paths[0].parent / "compare.md").write_text(table, "utf-8")

@@ -1,6 +1,7 @@
 """What the benchmarks share: timings taken turn by turn, a training step, where the tables go."""
 import importlib.util
 import json
+import random
 import re
 import statistics
 import sys
@@ -50,14 +51,15 @@ def publish(name, lines, results=None, quick=False):
 
 
 def interleaved(functions, rounds=10):
-    """{name: median seconds of a call}: every round calls each once, so all see the same noise."""
+    """{name: median seconds of a call}: every round calls each once, so all see the same noise,
+    and in another order, so that none always follows the same other."""
     for f in functions.values():
         f()
-    times = {name: [] for name in functions}
+    times, rng = {name: [] for name in functions}, random.Random(0)
     for _ in range(rounds):
-        for name, f in functions.items():
+        for name in rng.sample(list(functions), len(functions)):
             began = time.perf_counter()
-            f()
+            functions[name]()
             times[name].append(time.perf_counter() - began)
     return {name: statistics.median(t) for name, t in times.items()}
 

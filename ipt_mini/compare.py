@@ -40,14 +40,15 @@ def read_run(path):
 
 
 def read_runs(paths):
-    """[{seed: run}] by group, in order; a run is dict(path, settings, figures, log)."""
+    """[{seed: run}] by group, in order; a run is dict(path, group, settings, figures, log)."""
     groups = {}
     for path in paths:
         settings, seed, figures, log = read_run(path)
         group = groups.setdefault(json.dumps(settings), {})
         if seed in group:
             raise UserError(f"{path}: the same settings and seed as {group[seed]['path']}")
-        group[seed] = dict(path=path, settings=settings, figures=figures, log=log)
+        group[seed] = dict(path=path, group=path.name.removesuffix(f"-s{seed}"), settings=settings,
+                           figures=figures, log=log)
     return list(groups.values())
 
 
@@ -66,12 +67,14 @@ def markdown(groups):
     """Lines of a table: a row per group, mean ± interval over seeds, verdict against the first."""
     firsts = [next(iter(group.values())) for group in groups]
     names = list(dict.fromkeys(name for run in firsts for name in run["figures"]))
-    yield "| group | seeds | " + " | ".join(names) + " |"
-    yield "|---" * (len(names) + 2) + "|"
+    differ = {k: v for k, v in firsts[0]["settings"].items()
+              if any(run["settings"][k] != v for run in firsts)}
+    yield "| group | settings that differ | seeds | " + " | ".join(names) + " |"
+    yield "|---" * (len(names) + 3) + "|"
     for group, first in zip(groups, firsts):
-        cells = [", ".join(f"{k} {v}" for k, v in first["settings"].items()         # what differs
-                           if any(other["settings"][k] != v for other in firsts))
-                 or str(first["path"]), str(len(group))]
+        told = [f"{k} {first['settings'][k]}" for k, v in differ.items()
+                if group is groups[0] or first["settings"][k] != v]
+        cells = [first["group"], ", ".join(told), str(len(group))]
         for name in names:
             if name not in first["figures"]:
                 cells.append("-")
