@@ -148,11 +148,11 @@ def train_step(model, optimizers, examples, rows, terms, tokenizer, config, step
 def validate(model, data, config):
     """Accuracy on validation data for what this supervision trains: name -> share."""
     name = {"label": "direct", "text_cot": "think"}.get(config.supervision, "imagine")
-    out, share = decode(model, data, config.task, name), lambda right: round(right.mean().item(), 4)
-    result = {f"val_{name}": share((out.answer == data.answer).float())}
+    out = decode(model, data, config.task, name)
+    right = {f"val_{name}": out.answer == data.answer}
     if out.imagination is not None:
-        result["val_codes"] = share((out.imagination == data.imagination).float())
-    return result
+        right["val_codes"] = out.imagination == data.imagination
+    return {key: round(values.float().mean().item(), 4) for key, values in right.items()}
 
 
 def check_finite(values, step, folder):

@@ -10,7 +10,6 @@ import math
 
 from report import any_tokenizer, interleaved, markdown, options, publish, stamp, training_step
 
-
 from ipt_mini.config import Config, run_main
 from ipt_mini.generate import decode
 from ipt_mini.run import new_model, prepare
@@ -28,6 +27,7 @@ SIZE_OF = {"grid, cells a side": lambda c, T: c.grid, "tokens a sequence": lambd
            "width": lambda c, T: c.n_embd, "layers": lambda c, T: c.n_layer,
            "batch": lambda c, T: c.batch_size}
 EXAMPLES = (1000, 5000, 20000, 80000)
+COSTS = ("a training step", "imagining and answering a batch", "making data")
 
 
 def prepared(config, tokenizer):
@@ -47,25 +47,19 @@ def power(rows, i, what):
     return math.log(here[what] / before[what]) / math.log(here["size"] / before["size"])
 
 
-def grown(powers):
-    """In words: how a cost grows, from its powers row by row."""
-    word = lambda p: "less than linearly" if p < 0.85 else (
-        "linearly" if p <= 1.15 else "more than linearly")
-    words = [word(p) for p in powers if p is not None]
-    return words[0] if len(set(words)) == 1 else " then ".join(
-        w for i, w in enumerate(words) if i == 0 or w != words[i - 1])
-
-
-def table(name, rows, costs):
-    """Markdown of one growing size, and a sentence for every cost."""
-    powers = {cost: [power(rows, i, cost) for i in range(len(rows))] for cost in costs}
-    told = lambda p: "" if p is None else f"{p:.2f}"
-    cells = [[f"{row['size']:,}", row["settings"] or "default",
-              *(cell for c in costs for cell in (f"{row[c]:,.1f}", told(powers[c][i])))]
-             for i, row in enumerate(rows)]
-    yield from markdown([name, "of", *(h for cost in costs for h in (f"{cost}, ms", "p"))], cells)
-    grow = [f"{cost.capitalize()}: its cost grows {grown(powers[cost])}." for cost in costs]
-    yield from ("", " ".join(grow), "")
+def table(results):
+    """Markdown: a row for every size of what grows."""
+    rows = []
+    for name, sizes in results.items():
+        for i, row in enumerate(sizes):
+            cells = []
+            for cost in COSTS:
+                p = power(sizes, i, cost) if cost in row else None
+                cells += [f"{row[cost]:,.0f}" if cost in row else "", "" if p is None else f"{p:.1f}"]
+            size = f"{row['size']:,}" + (
+                f" ({row['settings']})" if "tokens" in name and row["settings"] else "")
+            rows.append([name, size, *cells])
+    return markdown(["what grows", "size", *(h for c in COSTS for h in (f"{c}, ms", "p"))], rows)
 
 
 def main():
@@ -77,24 +71,24 @@ def main():
     ready = {key: prepared(config, tokenizer) for key, config in configs.items()}
     seconds = interleaved({(key, cost): f for key, (_, *both) in ready.items()
                            for cost, f in zip(("step", "answer"), both)}, 1 if quick else 7)
-    results, lines = {}, [stamp("python benchmarks/scaling.py"), ""]
+    results = {}
     for name, rows in sizes.items():
         found = []
         for key in map(str, rows):
             found.append({"size": SIZE_OF[name](configs[key], ready[key][0]),
                           "settings": ", ".join(f"{k} {v}" for k, v in settings[key].items()),
-                          "a training step": 1e3 * seconds[key, "step"],
-                          "imagining and answering a batch": 1e3 * seconds[key, "answer"]})
+                          COSTS[0]: 1e3 * seconds[key, "step"],
+                          COSTS[1]: 1e3 * seconds[key, "answer"]})
         results[name] = sorted(found, key=lambda row: row["size"])
-        lines += table(name, results[name], ("a training step", "imagining and answering a batch"))
     ns, config = (50, 100) if quick else EXAMPLES, Config()
     branches = SUPERVISION[config.supervision]
     seconds = interleaved({n: lambda n=n: pack(prepare(config, "train", tokenizer, n)[1], branches)
                            for n in ns}, 1 if quick else 3)
-    results["examples"] = [{"size": n, "settings": "", "making data": 1e3 * s}
+    results["examples"] = [{"size": n, "settings": "", COSTS[2]: 1e3 * s}
                            for n, s in seconds.items()]
-    lines += table("examples", results["examples"], ("making data",))
-    publish("scaling", lines, results, quick)
+    note = stamp("python benchmarks/scaling.py") + (
+        " Cost grew as size ** p from the row before (1: linearly).")
+    publish("scaling", [note, "", *table(results)], results, quick)
 
 
 if __name__ == "__main__":

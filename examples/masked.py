@@ -95,6 +95,7 @@ def fit(config, tokenizer):
 def main():
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", default="pet")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=0, help="default: the task's own")
     parser.add_argument("--n-train", type=int, default=20000)
     parser.add_argument("--n", type=int, default=1000, help="validation questions")
@@ -102,7 +103,8 @@ def main():
     a = parser.parse_args()
     if a.task not in TASKS:
         raise UserError(f"--task {a.task!r}: there is {', '.join(TASKS)}")
-    config = Config(task=a.task, n_train=a.n_train, steps=a.steps or TASKS[a.task].STEPS)
+    config = Config(task=a.task, seed=a.seed, n_train=a.n_train,
+                    steps=a.steps or TASKS[a.task].STEPS)
     config, out = replace(config, loss=default_loss(config)), Path(a.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     tokenizer = get_tokenizer(config, out).requires_grad_(False)
@@ -118,8 +120,8 @@ def main():
                          exact=100 * right.all(1).float().mean().item(),
                          answer=100 * (given == data.answer).float().mean().item()))
         print("| {passes} | {codes:.1f} | {exact:.1f} | {answer:.1f} |".format(**rows[-1]))
-    out.write_text(json.dumps(dict(command=f"python examples/masked.py --task {a.task}", n=a.n,
-                                   steps=config.steps, machine=machine(), rows=rows), indent=1) + "\n")
+    out.write_text(json.dumps(dict(command=f"python examples/masked.py --task {a.task} --seed {a.seed}",
+                                   n=a.n, steps=config.steps, machine=machine(), rows=rows), indent=1) + "\n")
 
 
 if __name__ == "__main__":

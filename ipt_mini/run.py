@@ -118,10 +118,12 @@ def locked(path):
     handle = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
     except BlockingIOError:
+        os.close(handle)
         raise UserError(f"{path}: another run is at work in this folder; wait for its end, or give "
                         "this one a --name", 1) from None
+    try:
+        yield
     finally:
         os.close(handle)
 
@@ -136,8 +138,8 @@ def open_folder(config, force=False):
     path = Path(config.out or f"runs/{name}-s{config.seed}")
     path.mkdir(parents=True, exist_ok=True)
     with locked(path):
-        for name in WRITTEN:
-            for part in path.glob(f"{name}.*.part"):         # of a process killed while it saved
+        for written in WRITTEN:
+            for part in path.glob(f"{written}.*.part"):      # of a process killed while it saved
                 part.unlink()
         saved = None if force else reopen(path, config)
         if not saved:                              # what lies there now tells of another training

@@ -130,11 +130,17 @@ def look(scene, pose, camera=False):
     return view, np.where(view == DARK, n * n, source)
 
 
+def marked(numbers, size):
+    """(B, size) bool: which of 0 .. size - 1 occur in each row of `numbers` (B, ...)?"""
+    there = np.zeros((len(numbers), size), bool)
+    rows = size * np.arange(len(numbers))[:, None]
+    there.reshape(-1)[numbers.reshape(len(numbers), -1) + rows] = True
+    return there
+
+
 def shows(cells, things):
     """(B, k) bool: which of `things` (B, k) occur in `cells` (B, ...)?"""
-    there = np.zeros((len(cells), len(NAMES)), bool)
-    np.put_along_axis(there, cells.reshape(len(cells), -1), True, 1)
-    return np.take_along_axis(there, things, 1)
+    return np.take_along_axis(marked(cells, len(NAMES)), things, 1)
 
 
 # -------------------------------------------------------------------- random scenes and their split
@@ -160,9 +166,8 @@ def scatter(rng, n, things, walls, taken):
     things = np.concatenate([things, np.where(np.arange(high) < count, WALL, FLOOR)], 1)
     k = things.shape[1]
     assert k + taken.shape[1] <= n * n, f"{k} things do not fit into a grid of {n}"
-    blocked = np.zeros((len(things), n * n + 1), bool)
-    np.put_along_axis(blocked, taken, True, 1)
-    order = rng.random((len(things), n * n), dtype=np.float32) + blocked[:, :-1]     # free first
+    blocked = marked(taken, n * n + 1)[:, :-1]
+    order = rng.random((len(things), n * n), dtype=np.float32) + blocked             # free first
     scene = np.full(order.shape, FLOOR, np.uint8)
     np.put_along_axis(scene, np.argpartition(order, k - 1, axis=1)[:, :k], things, 1)
     return scene.reshape(-1, n, n)

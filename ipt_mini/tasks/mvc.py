@@ -7,7 +7,7 @@ The imagination is the merged top-down map. Answer: "1" to "4".
 """
 import numpy as np
 
-from ipt_mini.tasks.grid import COLOURS, DARK, OBJECT, SHAPES, look, scaled, scatter
+from ipt_mini.tasks.grid import COLOURS, DARK, OBJECT, SHAPES, look, marked, scaled, scatter
 from ipt_mini.tasks.words import BALL, PAD, ZERO, phrase
 
 NAME = "multiview counting"
@@ -53,9 +53,7 @@ def ask(scene, pose, shape, cameras, overlap):
     views, told, known, n_seen = [], [], np.zeros(flat.shape, bool), np.zeros(b)
     for v in range(VIEWS):
         view, source = look(scene, pose[:, v], camera=True)
-        seen = np.zeros((b, n * n + 1), bool)            # which cells of the map this view shows
-        np.put_along_axis(seen, source.reshape(b, -1), True, 1)
-        seen = seen[:, :-1]
+        seen = marked(source, n * n + 1)[:, :-1]         # which cells of the map this view shows
         hit = wanted & seen
         told += [f"view {v + 1} sees", hit.sum(1) + ZERO, "new", (hit & ~known).sum(1) + ZERO]
         views.append(view)
