@@ -18,12 +18,13 @@ taken TIMES the time of the default.
   next token everywhere: the mean over the answers, plus that over the imagined codes, plus that
   over all else. Blocks, norms, first weights and size are ours.
 - plain+X: plain with one handicap removed, see REMOVED; plain+X+Y with two, and so on.
+- all: plain with all of ALL removed, our recipe in other code; all-X: with all but X removed.
 - gpt2: Hugging Face GPT-2 of the same depth, heads and width, trained as plain.
 
 All see the same 64 examples at the same step. Ours packs both ways of answering behind one prefix;
 the others get two sequences of every example, one that imagines and one that answers directly;
 where poses of cameras are given (MVC), plain and gpt2 read them as words before the question.
-Learning rates of plain and gpt2: three are trained for SEARCH steps; the one with the lowest
+Learning rates of plain and gpt2: all of RATES are trained for SEARCH steps; the one with the lowest
 validation loss (answer and imagined codes) goes on, and plain+X takes plain's. The rate rises,
 stays and falls as in train.py, over all the steps that a recipe is given.
 """
@@ -57,9 +58,9 @@ from ipt_mini.tokenizer import Tokenizer
 from train import optimizers_of, rate, rows_of, train, training_set
 
 TARGET = {"pet": 0.95, "pt": 0.90, "mvc": 0.90}      # validation accuracy after imagining
-RATES = (1e-3, 3e-3, 1e-2)    # learning rates tried
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)     # learning rates tried
 SEARCH = 500                  # steps of each of these trials
-TIMES = 5.2                   # plain and gpt2 may take this times our time
+TIMES = 5.6                   # plain and gpt2 may take this times our time
 TIMES_REMOVED = 1.5           # plain+X
 REMOVED = {
     "muon": "Muon for the matrices of the blocks, with our rates",
@@ -71,6 +72,7 @@ REMOVED = {
     "curriculum": "our curriculum",
     "imagine": "no sequences that answer directly",
 }
+ALL = ("muon", "places", "prefix", "weights", "curriculum")    # what ours removes of them
 FOREVER = 10 ** 9             # steps of a training that is not to end: its rate stays
 GROUPS = (VIEW, IMAGINE, ANSWER)                     # of positions: the first stands for all else
 
@@ -150,8 +152,9 @@ class Part(NamedTuple):
 
 
 def traits(name):
-    """'plain+muon+places' -> {'muon', 'places'}."""
-    return set(name.split("+")[1:])
+    """'plain+muon+places' -> {'muon', 'places'}; 'all-muon' -> ALL but 'muon'."""
+    return set(ALL) - set(name.split("-")[1:]) if name.startswith("all") else set(
+        name.split("+")[1:])
 
 
 def spoken(data):
@@ -455,12 +458,15 @@ def lines_of(results):
             yield (f"Learning rates, validation loss after {r['search'][0]['step']:,} steps: "
                    f"{', '.join(tried)}.")
         yield ""
-    yield from ("What plain+X removes of plain's handicaps:", "",
+    yield from ("What plain+X removes of plain's handicaps (all: muon, places, prefix, weights "
+                "and curriculum together; all-X: these but X):", "",
                 *(f"- {name}: {what}" for name, what in REMOVED.items()))
 
 
 def default_names(task):
-    return ["ours", "plain", "gpt2"] + ([f"plain+{x}" for x in REMOVED] if task == "pt" else [])
+    return ["ours", "plain", "gpt2"] + (
+        [f"plain+{x}" for x in REMOVED] + ["all", *(f"all-{x}" for x in ALL)]
+        if task == "pt" else [])
 
 
 def one_thread():
@@ -474,8 +480,9 @@ def main():
     parser.add_argument("--task", default="pt", help=", ".join(TARGET))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", metavar="RECIPES",
-                        help="with commas: ours, plain, gpt2, plain+X, plain+X+Y ...; X and Y of "
-                        f"{', '.join(REMOVED)} (default: ours,plain,gpt2; on pt every plain+X too)")
+                        help="with commas, of ours, plain, gpt2, plain+X, plain+X+Y ..., all, "
+                        f"all-X; X and Y of {', '.join(REMOVED)} (default: ours,plain,gpt2; on pt "
+                        "every plain+X and all-X too)")
     parser.add_argument("--cap", type=int, default=0, metavar="STEPS",
                         help=f"steps of every recipe but ours (default: {TIMES} times our time, "
                         f"plain+X {TIMES_REMOVED} times)")
@@ -485,10 +492,10 @@ def main():
     a.cap = a.cap or 8 * a.quick
     names = a.only.split(",") if a.only else default_names(a.task)
     for name in names:
-        if name not in ("ours", "plain", "gpt2") and not (
+        if name not in (*default_names("pt"), "ours") and not (
                 name.startswith("plain+") and traits(name) <= set(REMOVED)):
-            raise UserError(f"--only {name!r}: there is ours, plain, gpt2, and plain+X with X of "
-                            f"{', '.join(REMOVED)}")
+            raise UserError(f"--only {name!r}: there is {', '.join(default_names('pt'))}, and "
+                            "plain+X+Y with X and Y of these")
     needs("transformers")
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(1 if a.quick else 2, spawn, one_thread)
