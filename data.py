@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from ipt_mini import plots
-from ipt_mini.config import (GRIDS, SUPERVISIONS, TASK_NAMES, Parser, UserError, add_arguments,
-                             check_fields, run_main, setting)
+from ipt_mini.config import (GRIDS, SUPERVISIONS, TASK_NAMES, UserError, parse, run_main,
+                             setting)
 from ipt_mini.sequence import N_WORDS, SUPERVISION, Data, layout, pack, token_code
 from ipt_mini.tasks import TASKS, make, shortcut_scores, splits
 from ipt_mini.tasks.grid import DARK, NAMES, OBJECT, WALL, render
@@ -43,16 +43,12 @@ def preview(examples, path):
     """Views | question | imagination | chain of thought | answer, one row an example."""
     rng, rows = np.random.default_rng(0), []
     for views, pose, query, imagination, answer, cot, *_ in zip(*examples):
-        rows.append([*((camera(p), render(view, rng)) for p, view in zip(pose, views)),
+        captions = ([f"row {row} col {col} {COMPASS[heading]}" for heading, row, col in pose - 1]
+                    if pose.any() else ["view"])
+        rows.append([*((caption, render(view, rng)) for caption, view in zip(captions, views)),
                      fill(text(query), 16), ("imagination", render(imagination, rng)),
                      fill(text(cot), 16), WORDS[answer]])
     plots.strips(rows, path)
-
-
-def camera(pose):
-    """'row 1 col 3 east' for a pose (3,); 'view' if it is not given."""
-    heading, row, col = pose - 1
-    return f"row {row} col {col} {COMPASS[heading]}" if pose.any() else "view"
 
 
 def show_sequence(examples, supervision, path):
@@ -81,10 +77,7 @@ class Options:
 
 
 def main():
-    parser = Parser(description=__doc__.splitlines()[0])
-    add_arguments(parser, Options)
-    a = Options(**vars(parser.parse_args()))
-    check_fields(a)
+    a = parse(Options, __doc__)
     if a.split not in splits(a.task):
         raise UserError(f"--split {a.split!r}: {a.task} has {', '.join(splits(a.task))}")
     began = time.perf_counter()

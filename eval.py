@@ -16,8 +16,7 @@ import torch
 
 from ipt_mini import plots
 from ipt_mini.compare import markdown, read_runs
-from ipt_mini.config import (DEVICES, Parser, UserError, add_arguments, check_fields, pick_device,
-                             run_main, setting)
+from ipt_mini.config import DEVICES, UserError, parse, pick_device, run_main, setting
 from ipt_mini.generate import DECODES, decode
 from ipt_mini.measure import imagination_quality, picture_cells, proportion, replacement_test
 from ipt_mini.run import Run, load_run, machine, prepare, tokenizer_pixels, write_json
@@ -188,6 +187,7 @@ def compare(paths):
 
 @dataclass
 class Options:
+    runs: list = setting((), "finished; more than one: compare")
     splits: str = setting("", "names, with commas; if empty, all tests")
     decode: str = setting("", "one way to answer; if empty, all that the run was trained for",
                           {"": "all", **{name: name for name in DECODES}})
@@ -200,14 +200,8 @@ class Options:
 
 
 def main():
-    parser = Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="finished; more than one: compare")
-    add_arguments(parser, Options)
-    values = vars(parser.parse_args())
-    paths = [Path(path) for path in values.pop("runs")]
-    a = Options(**values)
-    check_fields(a)
-    device = pick_device(a.device)
+    a = parse(Options, __doc__)
+    paths, device = list(map(Path, a.runs)), pick_device(a.device)
     if len(paths) > 1 and not (a.replace or a.splits or a.decode or a.n):
         return compare(paths)
     for path in paths:

@@ -7,10 +7,11 @@ The same command continues a run that was stopped, and prints one that is finish
 """
 import json
 import math
+import re
 import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,10 +20,10 @@ from tqdm import tqdm
 
 from eval import evaluate, lines, samples, tokenizer_report
 from ipt_mini import plots
-from ipt_mini.config import (Config, Parser, UserError, add_arguments, check, check_named,
-                             default_loss, pick_device, reading, run_main, setting, terms_of)
+from ipt_mini.config import (Config, UserError, check, check_named, default_loss, parse,
+                             pick_device, reading, run_main, setting, terms_of)
 from ipt_mini.generate import decode
-from ipt_mini.losses import LossInput, own_files, rarity, weight_at
+from ipt_mini.losses import LossInput, rarity
 from ipt_mini.run import (Clock, get_tokenizer, load_run, machine, new_model, open_folder, prepare,
                           save, stop_signals, write_json, write_log)
 from ipt_mini.sequence import IMAGINE, N_WORDS, SUPERVISION, Layout, code_token, layout, pack
@@ -137,7 +138,7 @@ def train_step(model, optimizers, examples, rows, terms, tokenizer, config, step
         optimizer.param_groups[0]["lr"] = peak * rate(step, config)
     tokens = corrupted(model, examples, rows, config, step) if config.corrupt else None
     losses = losses_of(model.train(), examples, rows, terms, tokenizer, tokens)
-    weights = [weight_at(schedule, step / config.steps) for _, schedule in terms.values()]
+    weights = [weight(step / config.steps) for _, weight in terms.values()]
     model.zero_grad()
     (losses @ losses.new_tensor(weights)).backward()
     for optimizer in optimizers:
@@ -217,7 +218,10 @@ def fit(config, folder, saved, tokenizer, terms, device, clock):
 
 def test(folder, log, terms, device, clock):
     """Read the test split, once, and write figures and pictures."""
-    plots.training(log, terms, folder / "curve.png")
+    of = lambda keys: {k: ([row["step"] for row in log], [row[k] for row in log]) for k in keys}
+    validated = [k for k in log[-1] if k.startswith("val_")]
+    plots.curves([("step", "training loss", None, of(terms)),
+                  ("step", "validation accuracy", 1.02, of(validated))], folder / "curve.png")
     run = load_run(folder, device)
     report = evaluate(run, ["test"])
     samples(run, folder / "samples.png")
@@ -244,7 +248,7 @@ def train(config, force=False, own=None):
         if trained and (folder / "metrics.json").exists():
             return folder
         print(f"{folder}: tokenizer, data, then {config.steps} steps on {device}", file=sys.stderr)
-        for source in own_files(config.loss):
+        for source in re.findall(r"([^,]+\.py):", config.loss):
             shutil.copy(source, folder)             # the run keeps what made it
         clock = Clock(saved["seconds"] if saved else {})
         tokenizer = get_tokenizer(config, folder, saved).to(device).requires_grad_(False)
@@ -262,19 +266,16 @@ class Options(Config):
 
 
 def main():
-    parser = Parser(description=__doc__.splitlines()[0])
-    add_arguments(parser, Options)
-    values = vars(parser.parse_args())
-    force, seeds = values.pop("force"), values.pop("seeds")
-    if seeds and (values["out"] or values["seed"] or seeds < 0):
-        raise UserError("--seeds N: N from 1; without --out and --seed")
-    for seed in range(seeds) if seeds else [values["seed"]]:
-        folder = train(Config(**{**values, "seed": seed}), force)
+    a = parse(Options, __doc__)
+    if a.seeds and (a.out or a.seed):
+        raise UserError("--seeds: without --out and --seed")
+    config = Config(**{f.name: getattr(a, f.name) for f in fields(Config)})
+    for seed in range(a.seeds) if a.seeds else [a.seed]:
+        folder = train(replace(config, seed=seed), a.force)
         with reading(folder / "metrics.json"):
             metrics = json.loads((folder / "metrics.json").read_text())
-            told, minutes = list(lines({"test": metrics["test"]})), metrics["minutes"]["all"]
-        print("\n".join(told))
-        print(f"{folder}: {minutes} minutes in all, pictures beside the figures")
+            print("\n".join(lines({"test": metrics["test"]})), f"{folder}: "
+                  f"{metrics['minutes']['all']} minutes in all, pictures beside it", sep="\n")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ from torch import nn
 
 from ipt_mini.config import Config, UserError, run_main, terms_of
 from ipt_mini.generate import answer_words
-from ipt_mini.losses import rarity, weight_at
+from ipt_mini.losses import rarity
 from ipt_mini.run import get_tokenizer, new_model, prepare, save, write_json
 from ipt_mini.sequence import ANSWER, IMAGINE, N_WORDS, VIEW, Layout, layout, pack
 from ipt_mini.tasks import TASKS
@@ -283,7 +283,7 @@ class Recipe:
             config = replace(config, curriculum=0.0)
         weights = (1.0, 1.0, 1.0)
         if self.ours:
-            weights = (1.0, *(weight_at(self.ours[term][1], step / total)
+            weights = (1.0, *(self.ours[term][1](step / total)
                               for term in ("imagination", "answer")))
         for optimizer, peak in zip(self.optimizers, self.peaks):
             optimizer.param_groups[0]["lr"] = peak * rate(step, config)

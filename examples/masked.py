@@ -32,7 +32,7 @@ PASSES = (1, 2, 4, 8, 25)
 def hidden_layout(data):
     """(Layout, where the P hidden cells stand): they see one another, and each predicts itself."""
     where = layout(data, BRANCHES)
-    first = where.n_prefix + 1
+    first = int((where.segment == IMAGINE).nonzero()[0]) + 1      # after the opener
     cells = torch.arange(first, first + data.imagination.shape[1])
     row, col = where.next_row.clone(), where.next_col.clone()
     row[first - 1], col[first - 1] = 0, 0                        # the opener has nothing to predict

@@ -22,28 +22,24 @@ def interval(values):
     return float(np.mean(values)), half
 
 
-def read_run(path):
-    """(settings but the seed, seed, {figure: percent}, log {step, seconds, accuracy: [number]})."""
-    file = path / "metrics.json"
-    if not file.exists():
-        raise UserError(f"{path}: no finished run; train it with train.py")
-    with reading(file):
-        metrics = json.loads(file.read_text())
-        settings, test, log = compared(config_from(metrics["config"])), metrics["test"], {}
-        figures = {name: float(f["accuracy"]) for name, f in test.items() if name != "shortcuts"}
-        figures |= {"exact images": float(f["imagination"]["exact_images"])
-                    for f in test.values() if "imagination" in f}
-        accuracy = next(key for key in metrics["log"][0] if key.startswith("val_"))
-        for name, key in (("step", "step"), ("seconds", "seconds"), ("accuracy", accuracy)):
-            log[name] = [float(row[key]) for row in metrics["log"]]
-    return settings, settings.pop("seed"), figures, log
-
-
 def read_runs(paths):
-    """[{seed: run}] by group, in order; a run is dict(path, group, settings, figures, log)."""
+    """[{seed: run}] by group, in order; a run is dict(path, group, settings but the seed, figures
+    {name: percent}, log {step, seconds, accuracy: [number]})."""
     groups = {}
     for path in paths:
-        settings, seed, figures, log = read_run(path)
+        file = path / "metrics.json"
+        if not file.exists():
+            raise UserError(f"{path}: no finished run; train it with train.py")
+        with reading(file):
+            metrics = json.loads(file.read_text())
+            settings, test = compared(config_from(metrics["config"])), metrics["test"]
+            figures = {k: float(f["accuracy"]) for k, f in test.items() if k != "shortcuts"}
+            figures |= {"exact images": float(f["imagination"]["exact_images"])
+                        for f in test.values() if "imagination" in f}
+            val = next(key for key in metrics["log"][0] if key.startswith("val_"))
+            log = {key: [float(row[key.replace("accuracy", val)]) for row in metrics["log"]]
+                   for key in ("step", "seconds", "accuracy")}
+        seed = settings.pop("seed")
         group = groups.setdefault(json.dumps(settings), {})
         if seed in group:
             raise UserError(f"{path}: the same settings and seed as {group[seed]['path']}")

@@ -46,6 +46,8 @@ SUPERVISIONS = {"label": "label (answers only)", "text_cot": "text_cot (words, t
 CORRUPTIONS = {"random": "random (any code)", "own": "own (what the model draws there)"}
 DEVICES = {"auto": "auto (cuda if there is one)", "cpu": "cpu", "cuda": "cuda", "mps": "mps"}
 GRIDS = {5: "5", 7: "7", 9: "9"}      # odd, to have a middle column
+# Where a run lies and what it runs on do not change what it is.
+NOT_COMPARED = ("name", "out", "device")
 
 
 @dataclass
@@ -85,25 +87,27 @@ class Config:
     eval_every: int = setting(250, "steps between validations", low=1)
 
 
-# Where a run lies and what it runs on do not change what it is.
-NOT_COMPARED = ("name", "out", "device")
-
-
 def flag(name):
     return "--" + name.replace("_", "-")
 
 
-def add_arguments(parser, cls):
-    """A flag for each field of a dataclass of settings."""
+def parse(cls, doc):
+    """The settings of a dataclass, from the command line and checked: a flag for each field."""
+    parser = Parser(description=doc.splitlines()[0])
     for f in fields(cls):
         words = ": " + ", ".join(f.metadata["choices"].values()) if f.metadata["choices"] else ""
-        if f.type is bool:
+        if f.type is list:
+            parser.add_argument(f.name, nargs="+", metavar="RUN", help=f.metadata["help"])
+        elif f.type is bool:
             parser.add_argument(flag(f.name), action="store_true", help=f.metadata["help"])
         else:
             default = "none" if f.default == "" else f.default
             parser.add_argument(flag(f.name), type=f.type, default=f.default,
                                 metavar=f.name.upper(),
                                 help=f"{f.metadata['help']}{words} (default: {default})")
+    settings = cls(**vars(parser.parse_args()))
+    check_fields(settings)
+    return settings
 
 
 def default_loss(config):
@@ -130,7 +134,7 @@ def check_fields(config):
             wrong = f"it takes a value of type {f.type.__name__}"
         elif m["choices"] and value not in m["choices"]:
             wrong = f"there is {', '.join(m['choices'].values())}"
-        elif f.type is not str and not m["low"] <= value <= m["high"]:
+        elif f.type in (int, float) and not m["low"] <= value <= m["high"]:
             wrong = f"it must be from {m['low']} to {m['high']}"
         if wrong:
             raise UserError(f"{flag(f.name)} {value!r}: {wrong}")

@@ -4,11 +4,11 @@ Each decode runs the prefix once (`feed` of many tokens) and then one token at a
 values cached. The answer is the most likely of all answer words of the task.
 Shape letters: B examples, T tokens, P cells of the imagination.
 """
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
-from ipt_mini.model import KVCache
 from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, THINK, code_token, layout,
                                near_to_far, reading_order)
 from ipt_mini.tasks import TASKS
@@ -23,83 +23,67 @@ class Decoded(NamedTuple):
 
 
 class Stream:
-    """Sequences of one branch that grow from left to right, with their cache."""
+    """Sequences of one branch that grow from left to right, with their cache; views and query are
+    read at once."""
 
     def __init__(self, model, data, branch):
         self.model, self.layout = model, layout(data, (branch,))
-        self.pose, self.end = data.pose, 0
-        batch, length = len(data.answer), len(self.layout.segment)
-        self.padding = torch.zeros(batch, length, dtype=torch.bool, device=data.views.device)
-        self.cache = KVCache(model.config, batch, length, data.views.device)
+        self.pose, self.cache = data.pose, {}
+        self.feed(torch.cat([code_token(data.views.flatten(1)), data.query], 1))
 
     def feed(self, tokens):
         """Append tokens (B, t); return the logits (B, V) of what follows the last one."""
-        start, self.end = self.end, self.end + tokens.shape[1]
-        self.padding[:, start:self.end] = tokens == PAD
-        x = self.model.embed(tokens, self.pose, self.layout, start)
-        h = self.model.hidden(x, self.layout, self.padding[:, :self.end], self.cache, start, [-1])
+        h = self.model.states(tokens, self.pose, self.layout, at=[-1], cache=self.cache)
         return self.model.head(h[:, 0])
 
     def open(self, segment):
         """Append the token that opens a segment."""
         return self.feed(torch.full((len(self.pose), 1), OPENER[segment], device=self.pose.device))
 
-
-def start(model, data, branch):
-    """A Stream that has read views and query."""
-    stream = Stream(model, data, branch)
-    stream.feed(torch.cat([code_token(data.views.flatten(1)), data.query], 1))
-    return stream
-
-
-def answer(stream, answers):
-    """Open the answer and choose among the words `answers` (A,): (B,) words."""
-    return answers[stream.open(ANSWER)[:, answers].argmax(1)]
+    def answer(self, answers):
+        """Open the answer and choose among the words `answers` (A,): (B,) words."""
+        return answers[self.open(ANSWER)[:, answers].argmax(1)]
 
 
 def direct(model, data, answers):
     """Answer straight after the query."""
-    return Decoded(answer(start(model, data, (ANSWER,)), answers))
+    return Decoded(Stream(model, data, (ANSWER,)).answer(answers))
 
 
 def oracle(model, data, answers):
     """Answer after the true imagination, or whatever else data.imagination holds."""
-    stream = start(model, data, (IMAGINE, ANSWER))
+    stream = Stream(model, data, (IMAGINE, ANSWER))
     stream.open(IMAGINE)
     stream.feed(code_token(near_to_far(data.imagination)))
-    return Decoded(answer(stream, answers))
+    return Decoded(stream.answer(answers))
 
 
 def imagine(model, data, answers, pick=lambda logits: logits.argmax(1, keepdim=True)):
     """Imagine code after code, then answer. `pick` chooses codes (B, 1) from logits (B, K)."""
-    stream = start(model, data, (IMAGINE, ANSWER))
+    stream = Stream(model, data, (IMAGINE, ANSWER))
     logits = stream.open(IMAGINE)
     codes = []
     for _ in range(data.imagination.shape[1]):
         codes.append(pick(logits[:, N_WORDS:]))                            # image tokens only
         logits = stream.feed(code_token(codes[-1]))
-    return Decoded(answer(stream, answers), reading_order(torch.cat(codes, 1)))
+    return Decoded(stream.answer(answers), reading_order(torch.cat(codes, 1)))
 
 
-def sample(model, data, answers, temperature=1.0, top_k=0, rng=None):
-    """Imagine with codes drawn at a temperature, from the `top_k` likeliest (0: all); answer."""
+def sample(model, data, answers, temperature=1.0, top_k=0, samples=1, rng=None):
+    """Imagine with codes drawn at a temperature, from the `top_k` likeliest (0: all); answer. Of
+    several samples: what most of them answer, and the imagination of the first."""
     def draw(logits):
         if top_k:
             least = logits.topk(min(top_k, logits.shape[1])).values[:, -1:]
             logits = logits.masked_fill(logits < least, -torch.inf)
         return (logits / temperature).softmax(1).multinomial(1, generator=rng)
-    return imagine(model, data, answers, draw)
-
-
-def vote(model, data, answers, samples=8, **drawing):
-    """What most of several samples answer; the imagination is the first one's."""
-    outs = [sample(model, data, answers, **drawing) for _ in range(samples)]
+    outs = [imagine(model, data, answers, draw) for _ in range(samples)]
     return Decoded(torch.stack([out.answer for out in outs]).mode(0).values, outs[0].imagination)
 
 
 def think(model, data, answers):
     """Write a chain of thought, word after word until <answer> or its longest length; answer."""
-    stream = start(model, data, (THINK, ANSWER))
+    stream = Stream(model, data, (THINK, ANSWER))
     logits = stream.open(THINK)
     words, ended = [], torch.zeros_like(data.answer, dtype=torch.bool)
     for _ in range(data.cot.shape[1]):
@@ -107,11 +91,11 @@ def think(model, data, answers):
         ended = ended | (word == OPENER[ANSWER])
         words.append(word.masked_fill(ended, PAD)[:, None])
         logits = stream.feed(words[-1])
-    return Decoded(answer(stream, answers), cot=torch.cat(words, 1))
+    return Decoded(stream.answer(answers), cot=torch.cat(words, 1))
 
 
 DECODES = {"direct": direct, "imagine": imagine, "oracle": oracle, "think": think,
-           "sample": sample, "vote": vote}
+           "sample": sample, "vote": partial(sample, samples=8)}
 
 
 def answer_words(task, device=None):

@@ -5,7 +5,8 @@ needs no change here: `--loss answer=1,imagination=1,my_terms.py:my_loss=0.5`.
 Shape letters: B sequences, L positions that predict something, V token ids, C = n_embd,
 K codes of D dimensions, M imagined cells of the batch.
 """
-import importlib.util
+import runpy
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,40 +107,32 @@ def own_term(where):
     path, _, name = where.rpartition(":")
     if not Path(path).is_file():
         raise ValueError(f"there is no file {path!r}")
-    spec = importlib.util.spec_from_file_location("own_terms", path)
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        term = runpy.run_path(path).get(name)
     except Exception as error:            # whatever the user's own file does wrong
         raise ValueError(f"{path}: {type(error).__name__}: {error}") from None
-    if not callable(getattr(module, name, None)):
+    if not callable(term):
         raise ValueError(f"{path} has no function {name!r}")
-    return getattr(module, name)
-
-
-def own_files(spec):
-    """The files that a --loss names."""
-    return [part.rpartition(":")[0] for part in spec.split(",") if ".py:" in part]
+    return term
 
 
 def parse_loss(spec, branches, own=()):
-    """'answer=4,imagination=1' -> {name: (term, schedule)}, for sequences with these branches.
+    """'answer=4,imagination=1' -> {name: (term, weight)}, for sequences with these branches.
 
     A weight is a number, or numbers at parts of the training joined by straight lines:
-    'answer=0.2@0.3:4@0.5' is 0.2 up to 30% of the steps and 4 from 50% on. `weight_at` reads it.
+    'answer=0.2@0.3:4@0.5' is 0.2 up to 30% of the steps and 4 from 50% on. What is returned for it
+    is a function of the part (0..1) of the training.
     `own` may hold further terms {name: function}. Raises ValueError for an unknown term, a weight
     that is no number, or a term whose segment the branches lack: it would be silently zero.
     """
     known, segments, terms = LOSSES | dict(own), {s for branch in branches for s in branch}, {}
     for part in spec.split(","):
         name, _, value = part.rpartition("=")
-        if ".py:" in name:
-            term, name = own_term(name), name.rpartition(":")[2]
-        elif name not in known:
+        term = own_term(name) if ".py:" in name else known.get(name)
+        if term is None:
             raise ValueError(f"{name or part!r} is no loss term: there is {', '.join(known)}, "
                              "or FILE.py:FUNCTION, each with =WEIGHT")
-        else:
-            term = known[name]
+        name = name.rpartition(":")[2]
         if term is LOSSES.get(name) and SEGMENT_OF[name] not in segments:
             raise ValueError(f"{name!r} has nothing to learn from: no such segment is trained here")
         try:
@@ -150,11 +143,5 @@ def parse_loss(spec, branches, own=()):
             raise ValueError(f"{part!r}: write {name}=NUMBER or {name}=A@0.3:B@0.5") from None
         if not all(0 <= x < float("inf") for x in weights + at) or at != sorted(at):
             raise ValueError(f"{part!r}: weights must be 0 or more, at parts 0 to 1 that rise")
-        terms[name] = term, (weights, at)
+        terms[name] = term, partial(np.interp, xp=at, fp=weights)
     return terms
-
-
-def weight_at(schedule, progress):
-    """The weight at a part (0..1) of the training."""
-    weights, at = schedule
-    return float(np.interp(progress, at, weights))

@@ -54,24 +54,6 @@ def other_answers(task, examples, rng, tries=100):
     return donor, found
 
 
-def pictures_for(run, data, examples, seed=0):
-    """name -> (codes (B, P) given instead of the own imagination, rows (B,) bool that count)."""
-    rng, true = np.random.default_rng(seed), data.imagination
-    own = decode(run.model, data, run.config.task, "imagine").imagination
-    donor, found = other_answers(run.config.task, examples, rng)
-    index = lambda array: torch.from_numpy(array).to(true.device)
-    pictures = {
-        "own": own, "true": true,
-        "one code repeated": true.flatten().mode().values.expand_as(true),
-        "random codes": index(rng.integers(0, run.tokenizer.n_codes, true.shape)),
-        "codes of the data, scattered": true.flatten()[
-            index(rng.integers(0, true.numel(), true.shape))],
-        "another example's picture": true[index(rng.permutation(len(true)))],
-    }
-    return {name: (codes, found | True) for name, codes in pictures.items()} | {
-        "picture with another answer": (true[index(donor)], found)}
-
-
 def replacement_test(run, data, examples):
     """Is the imagination used? It is replaced before the answer is given; if that does not care,
     the imagination is decoration. What decides is the last row: another example's true picture, on
@@ -80,8 +62,20 @@ def replacement_test(run, data, examples):
     Rows dict(picture, n, accuracy, low, high, follows, n_readable), in percent. accuracy: the
     answer is the true one; follows: it is what the rule reads off the picture given.
     """
-    task, rows = run.config.task, []
-    for name, (codes, counts) in pictures_for(run, data, examples).items():
+    task, true, rng, rows = run.config.task, data.imagination, np.random.default_rng(0), []
+    donor, found = other_answers(task, examples, rng)
+    index = lambda array: torch.from_numpy(array).to(true.device)
+    pictures = {
+        "own": decode(run.model, data, task, "imagine").imagination, "true": true,
+        "one code repeated": true.flatten().mode().values.expand_as(true),
+        "random codes": index(rng.integers(0, run.tokenizer.n_codes, true.shape)),
+        "codes of the data, scattered": true.flatten()[
+            index(rng.integers(0, true.numel(), true.shape))],
+        "another example's picture": true[index(rng.permutation(len(true)))],
+        "picture with another answer": true[index(donor)],
+    }
+    for name, codes in pictures.items():
+        counts = found | (name != "picture with another answer")
         given = decode(run.model, data._replace(imagination=codes), task, "oracle").answer
         given = given.cpu().numpy()
         read = TASKS[task].rule(examples.views, examples.query,

@@ -5,7 +5,6 @@ keys, squared ReLU, no biases.
 Shape letters: B sequences, T tokens, C = n_embd, H heads of D = C / H, V = vocab_size.
 """
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -13,32 +12,6 @@ from torch import nn
 
 from ipt_mini.sequence import SEGMENTS
 from ipt_mini.tasks.words import PAD
-
-
-@dataclass
-class ModelConfig:
-    vocab_size: int           # words and codes
-    grid: int = 5             # N, cells a side: sizes the embeddings of rows and columns
-    code_dim: int = 16        # dimensions of a code, see `project`
-    n_layer: int = 4
-    n_head: int = 4
-    n_embd: int = 64
-    max_order: int = 64       # longest text segment, in words
-
-
-class KVCache:
-    """Keys and values of the tokens seen so far: two (layers, B, H, T, D) tensors."""
-
-    def __init__(self, config, batch, length, device=None, dtype=None):
-        shape = (config.n_layer, batch, config.n_head, length, config.n_embd // config.n_head)
-        self.k = torch.zeros(shape, device=device, dtype=dtype)
-        self.v = torch.zeros(shape, device=device, dtype=dtype)
-
-    def update(self, layer, start, k, v):
-        """Store k and v (B, H, t, D) of one layer from position `start`; return all up to there."""
-        end = start + k.shape[2]
-        self.k[layer, :, :, start:end], self.v[layer, :, :, start:end] = k, v
-        return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
 
 
 def rotate(x, turn):
@@ -57,13 +30,15 @@ class Attention(nn.Module):
         # of many. A gain that is learned lets a head sharpen.
         self.gain = nn.Parameter(torch.ones(config.n_head, 1, config.n_embd // config.n_head))
 
-    def forward(self, x, mask, turns, cache, start, at):
+    def forward(self, x, mask, turns, cache, at):
         B, T, C = x.shape
         q, k, v = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (B, H, T, D)
         q = rotate(F.rms_norm(q[:, :, at], q.shape[-1:]) * self.gain, turns[0][:, at])
         k = rotate(F.rms_norm(k, k.shape[-1:]), turns[1])
         if cache is not None:
-            k, v = cache.update(self.layer, start, k, v)
+            if self.layer in cache:
+                k, v = (torch.cat(pair, 2) for pair in zip(cache[self.layer], (k, v)))
+            cache[self.layer] = k, v                                   # (B, H, start + T, D) each
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[..., at, :])
         return self.out(y.transpose(1, 2).flatten(2))
 
@@ -76,9 +51,9 @@ class Block(nn.Module):
         self.up = nn.Linear(config.n_embd, 4 * config.n_embd, bias=False)
         self.down = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
 
-    def forward(self, x, mask, turns, cache=None, start=0, at=slice(None)):
+    def forward(self, x, mask, turns, cache=None, at=slice(None)):
         """x (B, T, C) -> (B, T, C), or only its rows `at`: all tokens are seen, few go on."""
-        x = x[:, at] + self.attention(self.norm1(x), mask, turns, cache, start, at)
+        x = x[:, at] + self.attention(self.norm1(x), mask, turns, cache, at)
         return x + self.down(F.relu(self.up(self.norm2(x))).square())
 
 
@@ -89,19 +64,20 @@ class Model(nn.Module):
     two directions of the picture tell attention how far apart two cells are.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, vocab_size, code_dim=16, max_order=64):
+        """config: sizes as in Config; code_dim: of a code; max_order: longest text, in words."""
         super().__init__()
         self.config, C, N = config, config.n_embd, config.grid
-        self.token = nn.Embedding(config.vocab_size, C)
+        self.token = nn.Embedding(vocab_size, C)
         self.segment = nn.Embedding(len(SEGMENTS), C)
-        self.order = nn.Embedding(config.max_order, C)
+        self.order = nn.Embedding(max_order, C)
         self.row, self.col = nn.Embedding(N + 1, C), nn.Embedding(N + 1, C)
         self.next_row, self.next_col = nn.Embedding(N + 1, C), nn.Embedding(N + 1, C)
         self.pose = nn.ModuleList(nn.Embedding(size, C) for size in (5, N + 1, N + 1))
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.norm = nn.RMSNorm(C)
-        self.head = nn.Linear(C, config.vocab_size, bias=False)
-        self.project = nn.Linear(C, config.code_dim, bias=False)    # only for losses on `hidden`
+        self.head = nn.Linear(C, vocab_size, bias=False)
+        self.project = nn.Linear(C, code_dim, bias=False)    # only for losses on `hidden`
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.3)
@@ -150,26 +126,24 @@ class Model(nn.Module):
             factors.append(torch.polar(torch.ones_like(angle), angle))
         return torch.stack([factors[h % 4] for h in range(self.config.n_head)]), factors[0]
 
-    def hidden(self, x, layout, padding=None, cache=None, start=0, at=slice(None)):
-        """Embedded tokens (B, T, C) -> normed hidden states (B, T, C), or only those `at`.
-
-        padding: (B, start + T) bool, True where a token is <pad> and must not be attended to.
-        """
-        end = start + x.shape[1]
-        mask, turns = layout.mask[start:end, :end], self.turns(layout, slice(start, end))
-        if padding is not None:
-            mask = mask & ~padding[:, None, None, :]                       # (B, 1, T, end)
-        for block in self.blocks[:-1]:
-            x = block(x, mask, turns, cache, start)
-        return self.norm(self.blocks[-1](x, mask, turns, cache, start, at))
-
-    def states(self, tokens, pose, layout, padded=True, at=slice(None)):
-        """Hidden states (B, T, C) of whole sequences (B, T), or only those at positions `at` (L,).
+    def states(self, tokens, pose, layout, padded=True, at=slice(None), cache=None):
+        """Tokens (B, T) -> normed hidden states (B, T, C), or only those at positions `at` (L,).
 
         padded: does any sequence hold <pad>? Without padding the mask is the same for all.
+        cache: a dict to be filled, with keys and values by layer and the padding so far; with one
+        that is filled, the tokens follow those that filled it.
         """
-        padding = tokens == PAD if padded else None
-        return self.hidden(self.embed(tokens, pose, layout), layout, padding, at=at)
+        start, padding = cache["pad"].shape[1] if cache else 0, tokens == PAD
+        end = start + tokens.shape[1]
+        x, turns = self.embed(tokens, pose, layout, start), self.turns(layout, slice(start, end))
+        mask = layout.mask[start:end, :end]
+        if cache is not None:
+            cache["pad"] = padding = torch.cat([cache["pad"], padding], 1) if start else padding
+        if padded:
+            mask = mask & ~padding[:, None, None, :]                       # (B, 1, T, end)
+        for block in self.blocks[:-1]:
+            x = block(x, mask, turns, cache)
+        return self.norm(self.blocks[-1](x, mask, turns, cache, at))
 
     def forward(self, tokens, pose, layout, padded=True):
         """Logits (B, T, V) of whole sequences (B, T)."""

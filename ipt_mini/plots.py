@@ -1,5 +1,4 @@
 """All pictures: strips of tiles with captions, the loss curve, the token sequence."""
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -9,16 +8,10 @@ COLOURS = {"view": "#cfe3f5", "query": "#e6e6e6", "think": "#fbe3c4", "imagine":
            "answer": "#f6cccc"}
 
 
-def _figure(width, height):
-    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)                       # draws without a display
-    return figure
-
-
 def strips(rows, path, scale=1.35):
     """Write a PNG of rows of tiles. A tile is (caption, picture (H, W, 3) uint8) or a text."""
     columns = max(map(len, rows))
-    figure = _figure(scale * columns, (scale + 0.3) * len(rows))
+    figure = Figure((scale * columns, (scale + 0.3) * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for line, row in zip(axes, rows):
         for axis, tile in zip(line, [*row, *[""] * (columns - len(row))]):
@@ -33,7 +26,7 @@ def strips(rows, path, scale=1.35):
 
 def curves(panels, path):
     """Write a PNG of line plots; a panel is (xlabel, ylabel, top or None, {label: (x, y)})."""
-    figure = _figure(3.6 * len(panels), 2.8)
+    figure = Figure((3.6 * len(panels), 2.8), layout="constrained")
     for axis, (xlabel, ylabel, top, lines) in zip(figure.subplots(1, len(panels)), panels):
         for label, (x, y) in lines.items():
             axis.plot(x, y, label=label)
@@ -43,17 +36,9 @@ def curves(panels, path):
     figure.savefig(path)
 
 
-def training(log, terms, path):
-    """Losses and validation accuracy against the step, from the rows of log.csv."""
-    steps = [row["step"] for row in log]
-    of = lambda keys: {k.removeprefix("val_"): (steps, [row[k] for row in log]) for k in keys}
-    curves([("step", "training loss", None, of(terms)), ("step", "validation accuracy", 1.02,
-           of(k for k in log[-1] if k.startswith("val_")))], path)
-
-
 def bars(groups, path):
     """Write a PNG of bars in percent: {label: {series: value}}."""
-    figure = _figure(7, 0.42 * len(groups) + 0.9)
+    figure = Figure((7, 0.42 * len(groups) + 0.9), layout="constrained")
     axis, series = figure.subplots(), list(next(iter(groups.values())))
     for i, name in enumerate(series):
         at = [g + 0.8 * (i + 0.5) / len(series) - 0.4 for g in range(len(groups))]
@@ -67,7 +52,7 @@ def bars(groups, path):
 def sequence(names, segment, loss, path, columns=13):
     """One example's tokens in reading order, coloured by segment; a red frame carries a loss."""
     rows = -(-len(names) // columns)
-    figure = _figure(columns * 0.82, rows * 0.5 + 0.5)
+    figure = Figure((columns * 0.82, rows * 0.5 + 0.5), layout="constrained")
     axis = figure.subplots()
     axis.set(xlim=(0, columns), ylim=(rows, -0.8))
     axis.axis("off")

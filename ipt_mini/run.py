@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from ipt_mini.config import Config, UserError, compared, config_from, reading
-from ipt_mini.model import Model, ModelConfig
+from ipt_mini.model import Model
 from ipt_mini.sequence import N_WORDS, Data
 from ipt_mini.tasks import TASKS, make, splits
 from ipt_mini.tasks.grid import render
@@ -200,8 +200,7 @@ def new_model(config):
     """A Model whose first weights are told by config.seed alone; the caller's generator stays."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
-        return Model(ModelConfig(N_WORDS + Tokenizer.n_codes, config.grid, n_layer=config.n_layer,
-                                 n_head=config.n_head, n_embd=config.n_embd))
+        return Model(config, N_WORDS + Tokenizer.n_codes)
 
 
 def tokenizer_pixels(config, split, n_images):

@@ -18,14 +18,11 @@ from typing import NamedTuple
 
 import torch
 
-from ipt_mini.tasks.words import ANSWER as OPEN_ANSWER
-from ipt_mini.tasks.words import IMAGINE as OPEN_IMAGINE
-from ipt_mini.tasks.words import PAD, WORDS
-from ipt_mini.tasks.words import THINK as OPEN_THINK
+from ipt_mini.tasks.words import ID, PAD, WORDS
 
 VIEW, QUERY, THINK, IMAGINE, ANSWER = range(5)
 SEGMENTS = ("view", "query", "think", "imagine", "answer")
-OPENER = {THINK: OPEN_THINK, IMAGINE: OPEN_IMAGINE, ANSWER: OPEN_ANSWER}
+OPENER = {segment: ID[f"<{SEGMENTS[segment]}>"] for segment in (THINK, IMAGINE, ANSWER)}
 
 SUPERVISION = {               # the branches that are trained, each a tuple of segments
     "label": ((ANSWER,),),
@@ -92,7 +89,6 @@ class Layout(NamedTuple):
     next_col: torch.Tensor
     mask: torch.Tensor         # (T, T) bool: may row attend to column?
     loss_at: torch.Tensor      # (L,) positions that predict something
-    n_prefix: int
 
 
 def layout(data, branches):
@@ -105,7 +101,6 @@ def layout(data, branches):
     rows = []                  # (segment, order, cell shown, cell to predict, branch, has a loss)
     rows += [(VIEW, v, c, none, 0, False) for v in range(n_views) for c in cell]
     rows += [(QUERY, i, none, none, 0, False) for i in range(data.query.shape[1])]
-    n_prefix = len(rows)
     for b, branch in enumerate(branches, 1):
         for segment in branch:
             if segment == IMAGINE:
@@ -120,7 +115,7 @@ def layout(data, branches):
     branch, position = tensor(branch), tensor(range(len(rows)))
     mask = (branch == 0) | ((branch[:, None] == branch) & (position[:, None] >= position))
     return Layout(*map(tensor, (segment, order, row, col, next_row, next_col)), mask,
-                  tensor(loss).nonzero().flatten(), n_prefix)
+                  tensor(loss).nonzero().flatten())
 
 
 def pack(data, branches):
@@ -138,9 +133,9 @@ def pack(data, branches):
             elif segment == THINK:
                 tokens.append(data.cot)
                 ended = torch.cat([data.cot, column(PAD)], 1)
-                first_pad = (ended == PAD).int().argmax(1, keepdim=True)
-                targets.append(ended.scatter(1, first_pad, OPEN_ANSWER).masked_fill(
-                    torch.arange(ended.shape[1], device=ended.device) > first_pad, -1))
+                pads = (ended == PAD).cumsum(1)              # the first one marks the end
+                targets.append(ended.masked_fill(pads == 1, OPENER[ANSWER])
+                               .masked_fill(pads > 1, -1))
             else:
                 targets.append(data.answer[:, None])
     return torch.cat(tokens, 1), torch.cat(targets, 1)

@@ -133,7 +133,7 @@ BAD = [
     ("train.py --batch-size 0 --name a", 2, "--batch-size 0", "from 1 to"),
     ("train.py --seed -1", 2, "--seed -1", "from 0 to"),
     ("train.py --seed 99999999999999999999", 2, "--seed 9", "to 1000000000"),
-    ("train.py --seeds 2 --seed 1", 2, "--seeds", "without"), ("train.py --seeds -2", 2, "--seeds", "from 1"),
+    ("train.py --seeds 2 --seed 1", 2, "--seeds", "without"), ("train.py --seeds -2", 2, "--seeds", "from 0"),
     ("train.py --supervision label --loss imagination=1 --name a", 2, "'imagination'", "no such segment"),
     ("train.py --supervision label --loss latent=1 --name a", 2, "'latent'", "no such segment"),
     ("train.py --loss answr=1 --name a", 2, "'answr'", "there is answer, imagination"),

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from ipt_mini import generate
-from ipt_mini.losses import LOSSES, SEGMENT_OF, LossInput, parse_loss, rarity, weight_at
-from ipt_mini.model import Model, ModelConfig
+from ipt_mini.config import Config
+from ipt_mini.losses import LOSSES, SEGMENT_OF, LossInput, parse_loss, rarity
+from ipt_mini.model import Model
 from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, QUERY, SUPERVISION, THINK, VIEW, Data,
                                code_token, imagining_order, layout, near_to_far, pack, reading_order,
                                token_code)
@@ -24,6 +25,11 @@ def data_of(task, n=12):
                 t(ex.imagination.reshape(n, -1)), t(ex.cot), t(ex.answer))
 
 
+def prefix(where):
+    """How many tokens views and query are."""
+    return int((where.segment <= QUERY).sum())
+
+
 @pytest.fixture(params=TASKS)
 def data(request):
     return data_of(request.param)
@@ -32,7 +38,7 @@ def data(request):
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    model = Model(ModelConfig(vocab_size=N_WORDS + 32, n_layer=2, n_embd=32))
+    model = Model(Config(n_layer=2, n_embd=32), N_WORDS + 32)
     for p in model.parameters():                   # as if trained: no zeros left
         torch.nn.init.normal_(p, std=0.3)
     return model.eval()
@@ -61,13 +67,13 @@ def test_pack_and_layout_round_trip(data, name):
     assert (targets[:, kind == ANSWER] == data.answer[:, None]).all()
     # The answer follows the last position, which is an opener: it is never an input.
     assert (tokens[:, where.segment == ANSWER] == OPENER[ANSWER]).all()
-    assert where.loss_at.min() >= where.n_prefix
+    assert where.loss_at.min() >= prefix(where)
 
 
 def test_prefix_sees_itself_both_ways_and_nothing_that_follows(data, model):
     branches = BRANCHES["all"]
     where, (tokens, _) = layout(data, branches), pack(data, branches)
-    start = where.n_prefix
+    start = prefix(where)
     change = lambda at, token: tokens.clone().index_fill_(1, torch.tensor([at]), token)
     base = model(tokens, data.pose, where)
     early = model(change(start - 1, ID["walk"]), data.pose, where)           # the last of the prefix
@@ -105,7 +111,7 @@ def test_one_head_sees_each_turn_as_a_mere_shift(model):
     where = layout(data, ((IMAGINE, ANSWER),))
     queries, keys = model.turns(where, slice(None))
     cell = {(r, c): i for i, (r, c) in enumerate(zip(where.row[:25].tolist(), where.col[:25].tolist()))}
-    at = {(r, c): where.n_prefix + i for i, (r, c) in enumerate(zip(
+    at = {(r, c): prefix(where) + i for i, (r, c) in enumerate(zip(
         where.next_row[where.segment == IMAGINE].tolist(), where.next_col[where.segment == IMAGINE].tolist()))}
     for head, (facing, mid) in enumerate([(0, (5, 3)), (1, (3, 1)), (2, (1, 3)), (3, (3, 5))]):
         ahead, right = [((-1, 0), (0, 1)), ((0, 1), (1, 0)), ((1, 0), (0, -1)), ((0, -1), (-1, 0))][facing]
@@ -136,7 +142,7 @@ def test_cached_decoding_equals_uncached(data, model):
     out = generate.decode(model, data, "mvc", "imagine", batch=5)
     tokens = pack(data._replace(imagination=out.imagination), (branch,))[0]
     logits = model(tokens, data.pose, where)
-    greedy = token_code(logits[:, where.n_prefix:-2, N_WORDS:].argmax(-1) + N_WORDS)
+    greedy = token_code(logits[:, prefix(where):-2, N_WORDS:].argmax(-1) + N_WORDS)
     assert torch.equal(greedy, out.imagination[:, imagining_order(25)])
     assert torch.equal(answers[logits[:, -1, answers].argmax(1)], out.answer)
     thought = generate.decode(model, data, "mvc", "think")
@@ -144,7 +150,7 @@ def test_cached_decoding_equals_uncached(data, model):
     tokens = pack(data._replace(cot=thought.cot), ((THINK, ANSWER),))[0]
     logits = model(tokens, data.pose, where)
     assert torch.equal(answers[logits[:, -1, answers].argmax(1)], thought.answer)
-    words = logits[:, where.n_prefix:-2, :N_WORDS].argmax(-1)
+    words = logits[:, prefix(where):-2, :N_WORDS].argmax(-1)
     assert torch.equal(torch.where(thought.cot != PAD, words, PAD), thought.cot)
 
 
@@ -170,7 +176,7 @@ def test_top_k_draws_from_the_k_likeliest(model):
     logits = torch.arange(32.0).repeat(200, 1)
     def only(model, data, answers, pick):
         seen.update(pick(logits).flatten().tolist())
-        return None
+        return generate.Decoded(data.answer)
     imagine, generate.imagine = generate.imagine, only
     try:
         generate.sample(model, data, None, temperature=100.0, top_k=3)
@@ -181,7 +187,6 @@ def test_top_k_draws_from_the_k_likeliest(model):
 
 @pytest.mark.parametrize("by", ["random", "own"])
 def test_corruption_replaces_its_share_of_imagined_inputs_and_nothing_else(model, by):
-    from ipt_mini.config import Config
     from train import TrainingSet, corrupted
     data = data_of("pt", 64)
     model.head.weight.data *= 10                                    # sure of what it says
@@ -275,8 +280,8 @@ def test_rare_codes_weigh_more_and_one_on_average():
 
 def test_weights_and_their_schedule():
     terms = parse_loss("answer=0.2@0.3:4@0.5,imagination=2", SUPERVISION["mixed"])
-    assert [weight_at(terms["answer"][1], x) for x in (0, .3, .4, .5, 1)] == pytest.approx([.2, .2, 2.1, 4, 4])
-    assert weight_at(terms["imagination"][1], 0.7) == 2
+    assert [terms["answer"][1](x) for x in (0, .3, .4, .5, 1)] == pytest.approx([.2, .2, 2.1, 4, 4])
+    assert terms["imagination"][1](0.7) == 2
     for wrong in ("answr=1", "answer=x", "answer=-1", "answer", "cot=1", "answer=1@0.5:2@0.3", "no.py:f=1"):
         with pytest.raises(ValueError):
             parse_loss(wrong, SUPERVISION["mixed"])

@@ -75,8 +75,7 @@ def test_first_weights_are_those_of_the_seed():
     """As published runs rest on them."""
     torch.manual_seed(3)
     config = Config(seed=3)
-    by_hand = run_module.Model(run_module.ModelConfig(
-        vocab_size=run_module.N_WORDS + run_module.Tokenizer.n_codes, grid=5, n_layer=4, n_head=4, n_embd=64))
+    by_hand = run_module.Model(config, run_module.N_WORDS + run_module.Tokenizer.n_codes)
     for a, b in zip(by_hand.parameters(), new_model(config).parameters()):
         assert torch.equal(a, b)
 

@@ -62,7 +62,7 @@ def test_own_loss_term_and_comparison_of_seeds(here):
     (here / "my_terms.py").write_text(OWN)
     (here / "wrong.py").write_text(WRONG)
     spec = "answer=1,imagination=1,"
-    variants = ("my", spec + "my_terms.py:my_loss=0.5"), ("plain", spec[:-1])
+    variants = ("my", spec + "my_terms.py:my_loss=0.2@0.3:0.5@0.6"), ("plain", spec[:-1])
     for name, loss in variants:
         script("train.py", "--task", "pet", *TINY, "--name", name, "--loss", loss, "--seeds", "2", cwd=here)
     folder = here / "runs/pet-mixed-my-s1"

@@ -27,6 +27,7 @@ OBJECT = len(MARKS)                                    # ids from here on are ob
 N_KINDS = len(NAMES) - OBJECT
 PAINT = {**COLOURS, "dark": (24, 25, 34), "wall": (148, 112, 92)}
 INK, PAPER = (30, 30, 40), (236, 229, 214)             # of all others, and below the paint
+SPLITS = ("train", "val", "test")
 NOISE, BRIGHTNESS = 8, 0.1                             # +- grey levels a pixel; +- share a cell
 
 
@@ -171,9 +172,6 @@ def scatter(rng, n, things, walls, taken):
     scene = np.full(order.shape, FLOOR, np.uint8)
     np.put_along_axis(scene, np.argpartition(order, k - 1, axis=1)[:, :k], things, 1)
     return scene.reshape(-1, n, n)
-
-
-SPLITS = ("train", "val", "test")
 
 
 def split_of(scene):

@@ -7,7 +7,8 @@ The imagination is the merged top-down map. Answer: "1" to "4".
 """
 import numpy as np
 
-from ipt_mini.tasks.grid import COLOURS, DARK, OBJECT, SHAPES, look, marked, scaled, scatter
+from ipt_mini.tasks.grid import (COLOURS, DARK, OBJECT, SHAPES, in_world, look, marked, scaled,
+                                 scatter)
 from ipt_mini.tasks.words import BALL, PAD, ZERO, phrase
 
 NAME = "multiview counting"
@@ -28,9 +29,7 @@ WORLD = {  # walls and objects per 25 cells; how many views show a cell of the m
 def draw(rng, b, n, walls, objects, overlap):
     """All that is random in `b` questions, as a dict of arrays."""
     cameras = rng.integers(0, 2, b)                      # 0: turning at one spot, 1: on the rim
-    heading, row, col = np.indices((4, n, n))
-    inwards = np.choose(heading, [row == n - 1, col == 0, row == 0, col == n - 1])
-    rim = np.flatnonzero(inwards)                        # poses on the outer cells
+    rim = np.flatnonzero(in_world(np.arange(4 * n * n), -1, 0, n) == n * n)      # back to the rim
     on_rim = rim[np.argpartition(rng.random((b, len(rim))), VIEWS - 1, axis=1)[:, :VIEWS]]
     row, col = rng.integers(1, n - 1, (b, 2)).T
     headings = np.argsort(rng.random((b, 4)), 1)[:, :VIEWS]
@@ -60,10 +59,9 @@ def ask(scene, pose, shape, cameras, overlap):
         known |= seen
         n_seen += seen.sum(1)
     answer = (wanted & known).sum(1)
-    heading, cell = np.divmod(pose, n * n)
     return dict(
         scene=scene, views=np.stack(views, 1),
-        pose=1 + np.stack([heading, cell // n, cell % n], 2),
+        pose=1 + np.stack(np.unravel_index(pose, (4, n, n)), 2),
         query=phrase("how many", shape + BALL, "?"),
         imagination=np.where(known, flat, np.uint8(DARK)).reshape(b, n, n),
         answer=answer + ZERO, cot=phrase(*told), kind=cameras,

@@ -3,7 +3,7 @@ import numpy as np
 
 from ipt_mini.tasks.grid import NAMES, OBJECT, SHAPES
 
-PAD, ANSWER, IMAGINE, THINK = range(4)        # <answer>, <imagine> and <think> open their segment
+PAD = 0                       # <answer>, <imagine> and <think> open the segments of that name
 DIGITS = [str(d) for d in range(10)]
 COMPASS = ["north", "east", "south", "west"]
 WORDS = ["<pad>", "<answer>", "<imagine>", "<think>", *DIGITS, *COMPASS, "left", "right", "closer",
@@ -19,12 +19,8 @@ OBJECT_WORD = ID[NAMES[OBJECT]] - OBJECT      # + the cell id of an object = the
 def phrase(*parts):
     """Word ids (B, L): a string part is the same for all rows, an array part is (B,) or (B, k)."""
     b = max(len(part) for part in parts if not isinstance(part, str))
-    columns = []
-    for part in parts:
-        if isinstance(part, str):
-            part = np.tile([ID[word] for word in part.split()], (b, 1))
-        columns.append(part.reshape(b, -1))
-    return np.concatenate(columns, 1)
+    return np.concatenate([np.tile([ID[word] for word in part.split()], (b, 1))
+                           if isinstance(part, str) else part.reshape(b, -1) for part in parts], 1)
 
 
 def text(ids):
