@@ -33,9 +33,7 @@ UNTRAINED = {("ipt", "direct")}   # allowed, but such a model never saw an answe
 
 def evaluate(run, splits_wanted=None, decodes=None, n_examples=0, **drawing):
     """All figures of a Run, or of the run in a folder, as a dict: split -> decode -> figures.
-
-    drawing: arguments of the decodes "sample" and "vote".
-    """
+    drawing: arguments of the decodes "sample" and "vote"."""
     run = run if isinstance(run, Run) else load_run(run)
     config, report = run.config, {}
     for split in splits_wanted or splits(config.task)[2:]:

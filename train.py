@@ -52,11 +52,9 @@ def rate(step, config, warmup=50):
 
 def rows_of(step, config, kind):
     """Indices of the examples of one step, told by seed and step alone: a new order every epoch.
-
     Early on, the kinds of question may come in uneven shares, task.FIRST. PT's side is a parity of
     three things (where 1 lies, the way walked, left or right): evenly drawn, no one or two of
-    them tell anything of it, and gradient descent finds nothing to begin with.
-    """
+    them tell anything of it, and gradient descent finds nothing to begin with."""
     first = TASKS[config.task].FIRST
     if first and step < config.curriculum * config.steps:
         chance = np.array(first)[kind] / np.bincount(kind, minlength=len(first))[kind]
@@ -93,11 +91,9 @@ def training_set(config, tokenizer):
 @torch.no_grad()
 def corrupted(model, examples, rows, config, step):
     """Tokens (B, T) of the examples `rows`, a share of the imagined inputs replaced.
-
     In training the model goes on from the true picture, in use from its own: it never saw a mistake
     (exposure bias). Here it sees some, random codes or what it would have drawn itself in one
-    parallel pass (scheduled sampling, arXiv 1906.07651). The targets stay true.
-    """
+    parallel pass (scheduled sampling, arXiv 1906.07651). The targets stay true."""
     tokens, where = examples.tokens[rows], examples.layout
     shown = ((where.segment == IMAGINE) & (where.row > 0)).nonzero().flatten()          # (P,)
     seed = np.random.SeedSequence([config.seed, step, 2]).generate_state(1)[0]
@@ -114,9 +110,7 @@ def corrupted(model, examples, rows, config, step):
 
 def losses_of(model, examples, rows, terms, tokenizer, tokens=None):
     """The loss terms of the examples `rows`, one after the other: (terms,).
-
-    tokens: (B, T) to be read instead of those of the examples.
-    """
+    tokens: (B, T) to be read instead of those of the examples."""
     _, targets, pose, where, padded, weight, _ = examples
     tokens = examples.tokens[rows] if tokens is None else tokens
     with torch.autocast("cuda", torch.bfloat16, enabled=rows.is_cuda):
@@ -236,9 +230,7 @@ def test(folder, log, terms, device, clock):
 
 def train(config, force=False, own=None):
     """Train the run that `config` describes, or go on with it; return the path of its folder.
-
-    own: {name: function} of loss terms that config.loss names, for use from a notebook.
-    """
+    own: {name: function} of loss terms that config.loss names, for use from a notebook."""
     check_named(check(config, own))
     config = replace(config, steps=config.steps or TASKS[config.task].STEPS,
                      loss=config.loss or default_loss(config))

@@ -123,8 +123,7 @@ def parse_loss(spec, branches, own=()):
     'answer=0.2@0.3:4@0.5' is 0.2 up to 30% of the steps and 4 from 50% on. What is returned for it
     is a function of the part (0..1) of the training.
     `own` may hold further terms {name: function}. Raises ValueError for an unknown term, a weight
-    that is no number, or a term whose segment the branches lack: it would be silently zero.
-    """
+    that is no number, or a term whose segment the branches lack: it would be silently zero."""
     known, segments, terms = LOSSES | dict(own), {s for branch in branches for s in branch}, {}
     for part in spec.split(","):
         name, _, value = part.rpartition("=")

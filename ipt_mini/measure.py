@@ -60,8 +60,7 @@ def replacement_test(run, data, examples):
     which the rule reads a *different* valid answer. Does the answer follow the picture?
 
     Rows dict(picture, n, accuracy, low, high, follows, n_readable), in percent. accuracy: the
-    answer is the true one; follows: it is what the rule reads off the picture given.
-    """
+    answer is the true one; follows: it is what the rule reads off the picture given."""
     task, true, rng, rows = run.config.task, data.imagination, np.random.default_rng(0), []
     donor, found = other_answers(task, examples, rng)
     index = lambda array: torch.from_numpy(array).to(true.device)

@@ -61,8 +61,7 @@ class Model(nn.Module):
     """The transformer. Where a token stands is told by embeddings that are added to its own: its
     segment, its order in it, row and column of the cell it shows, row and column of the cell it has
     to predict next, and the pose of the camera whose view it belongs to. Rotary positions in the
-    two directions of the picture tell attention how far apart two cells are.
-    """
+    two directions of the picture tell attention how far apart two cells are."""
 
     def __init__(self, config, vocab_size, code_dim=16, max_order=64):
         """config: sizes as in Config; code_dim: of a code; max_order: longest text, in words."""
@@ -109,8 +108,7 @@ class Model(nn.Module):
         An imagined token stands at the cell that it predicts, and its query in the four heads at
         that cell turned by 0, 90, 180 and 270 degrees about the middle. So what a viewer who looks
         east imagines is in one of the heads a mere shift of what the map shows, as in the others
-        for north, south and west: the same shift for all cells.
-        """
+        for north, south and west: the same shift for all cells."""
         n = self.config.grid + 1
         count = self.config.n_embd // self.config.n_head // 4
         # Waves that fit the 2N - 1 offsets of two cells: each is told from all others alike.
@@ -128,11 +126,9 @@ class Model(nn.Module):
 
     def states(self, tokens, pose, layout, padded=True, at=slice(None), cache=None):
         """Tokens (B, T) -> normed hidden states (B, T, C), or only those at positions `at` (L,).
-
         padded: does any sequence hold <pad>? Without padding the mask is the same for all.
         cache: a dict to be filled, with keys and values by layer and the padding so far; with one
-        that is filled, the tokens follow those that filled it.
-        """
+        that is filled, the tokens follow those that filled it."""
         start, padding = cache["pad"].shape[1] if cache else 0, tokens == PAD
         end = start + tokens.shape[1]
         x, turns = self.embed(tokens, pose, layout, start), self.turns(layout, slice(start, end))

@@ -131,9 +131,7 @@ def locked(path):
 @contextmanager
 def open_folder(config, force=False):
     """Make or reopen the run folder, and hold it: (path, checkpoint or None).
-
-    UserError if something else than this very run is in it, or at work there.
-    """
+    UserError if something else than this very run is in it, or at work there."""
     name = f"{config.task}-{config.supervision}{'-' * bool(config.name)}{config.name}"
     path = Path(config.out or f"runs/{name}-s{config.seed}")
     path.mkdir(parents=True, exist_ok=True)
@@ -219,9 +217,7 @@ def tokenizer_pixels(config, split, n_images):
 
 def get_tokenizer(config, folder, saved=None):
     """The tokenizer of this world, beside the run folder: loaded, or trained once and saved.
-
-    A run that goes on keeps its own, from the checkpoint `saved`.
-    """
+    A run that goes on keeps its own, from the checkpoint `saved`."""
     if saved:
         return restored(Tokenizer, saved["tokenizer"], folder / "checkpoint.pt")
     path = folder.parent / (f"tokenizer-g{config.grid}-s{config.data_seed}"

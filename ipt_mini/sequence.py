@@ -49,8 +49,7 @@ def imagining_order(cells):
 
     The compass leads because where to look has to be found in views and query alone: later, it
     could be read off the true cells before it, and would be learnt that way only. Rows from near to
-    far, because a wall has to be known before what it hides.
-    """
+    far, because a wall has to be known before what it hides."""
     viewer = cells - 1 - round(cells ** 0.5) // 2
     backwards = torch.arange(cells).flip(0)
     return torch.cat([torch.tensor([viewer]), backwards[backwards != viewer]])

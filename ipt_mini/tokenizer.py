@@ -30,9 +30,7 @@ class Codebook(nn.Module):
 
     def forward(self, z_e):
         """z_e (..., D) -> (z_q (..., D), commitment loss, a scalar).
-
-        Before `start_from` there are no codes yet: z_e passes as it is.
-        """
+        Before `start_from` there are no codes yet: z_e passes as it is."""
         codes = self.nearest(z_e)
         z_q = self.codebook[codes] if self.ready else z_e.detach()
         # beta * |z_e - sg(e)|^2 pulls the encoder to its code. The other term of the paper,
@@ -56,10 +54,8 @@ class Codebook(nn.Module):
 
     def revive(self, dead, z):
         """Restart the codes that are `dead` (K,) at vectors of z (M, D) far from every code.
-
         Only from distinct vectors, far by a good part of the spread of all (RMS): otherwise many
-        codes would come to stand for one and the same glyph.
-        """
+        codes would come to stand for one and the same glyph."""
         spread = torch.cat([z, self.codebook]).var(0).sum().sqrt()
         distance = torch.cdist(z, self.codebook).amin(1)                   # (M,)
         for k in dead.nonzero().flatten().tolist():
@@ -81,10 +77,8 @@ class Codebook(nn.Module):
 
 class Tokenizer(nn.Module):
     """Convolutional encoder -> codebook -> convolutional decoder.
-
     Kernels are as large as their strides, so a code depends on the pixels of its own cell alone:
-    the same glyph gets the same code wherever it stands.
-    """
+    the same glyph gets the same code wherever it stands."""
 
     n_codes = 32
 

@@ -35,10 +35,8 @@ def splits(task):
 
 def make(task, split, n_examples, seed=0, grid=5):
     """Examples of `task` for `split`, the same for the same arguments.
-
     Scenes are drawn, kept if they belong to the split (`split_of`) and if the question is
-    fair, and then thinned until the task's main shortcut is of little use (`balanced_rows`).
-    """
+    fair, and then thinned until the task's main shortcut is of little use (`balanced_rows`)."""
     assert grid >= 5 and grid % 2, f"grid {grid}: it must be odd and at least 5"
     module = TASKS[task]
     world = module.WORLD.get(split, module.WORLD["train"])
@@ -59,10 +57,8 @@ def make(task, split, n_examples, seed=0, grid=5):
 # ----------------------------------------------------------------- shortcuts, kept low and measured
 def balanced_rows(rng, task, examples):
     """Indices of examples that the first shortcut says little of, every kind equally often.
-
     Inside each of its keys the most frequent label is cut down to the count of the second; then
-    the labels are cut to equal shares. Twice more, because the second cut disturbs the first.
-    """
+    the labels are cut to equal shares. Twice more, because the second cut disturbs the first."""
     key, label = next(iter(TASKS[task].shortcuts(examples).values()))
     shape = key.max(initial=0) + 1, label.max(initial=1) + 1
     cell, keep = key * shape[1] + label, rng.permutation(len(key))
@@ -96,9 +92,7 @@ def shortcut_scores(task, examples):
 
 def lookup(key, label):
     """Accuracy of `most frequent label per key`, fitted on even rows and scored on odd ones.
-
-    Rows with a key below 0 do not count. NaN if there are none.
-    """
+    Rows with a key below 0 do not count. NaN if there are none."""
     key, label = key[key >= 0], label[key >= 0]
     table = np.zeros((key.max(initial=0) + 1, label.max(initial=0) + 1))
     np.add.at(table, (key[::2], label[::2]), 1)

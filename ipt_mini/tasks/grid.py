@@ -46,10 +46,8 @@ _LIT = np.stack([np.clip(GLYPHS * gain, NOISE, 255 - NOISE).astype(np.uint8)    
 
 def render(cells, rng=None):
     """Draw cells (..., H, W) as pixels (..., 8H, 8W, 3) uint8.
-
     With a Generator every cell gets its own brightness and every pixel its own noise, so that the
-    tokenizer has something to be robust to; without one the glyphs are clean.
-    """
+    tokenizer has something to be robust to; without one the glyphs are clean."""
     if rng is None:
         tiles = GLYPHS[cells]                                        # (..., H, W, 8, 8, 3)
     else:
@@ -118,8 +116,7 @@ def look(scene, pose, camera=False):
     Walls and DARK cells block the sight, objects do not. The viewer's own cell shows a
     compass: VIEWER + heading.
     A viewer sees everything ahead and beside it; a `camera` has a field of view of 90 degrees.
-    `source` is the world cell that each view cell shows, P where it is DARK.
-    """
+    `source` is the world cell that each view cell shows, P where it is DARK."""
     b, n, _ = scene.shape
     source = _crop(n, camera).take(pose, 0)                                      # (B, P)
     padded = np.pad(scene.reshape(b, -1), ((0, 0), (0, 1)), constant_values=DARK)
@@ -176,10 +173,8 @@ def scatter(rng, n, things, walls, taken):
 
 def split_of(scene):
     """Index into SPLITS for each scene (B, N, N), equal for all 8 symmetries of one scene.
-
     A hash of the scene decides, 6 : 1 : 1. So no test scene occurs in training, whatever the seed,
-    the size or the order in which the sets were made. (Zobrist hashing, lowest of 8 symmetries.)
-    """
+    the size or the order in which the sets were made. (Zobrist hashing, lowest of 8 symmetries.)"""
     n = scene.shape[1]
     table = np.random.default_rng(0).integers(0, 2 ** 63, (n, n, len(NAMES)), dtype=np.uint64)
     turned = [np.rot90(t, k) for t in (table, table.swapaxes(0, 1)) for k in range(4)]

@@ -82,9 +82,7 @@ def rule(views, query, imagination):
 
 def shortcuts(ex):
     """name -> (key, label): lookups that need no merging. The first is balanced.
-
-    Sum or largest of the counts, or any other function of them, is no better than the second.
-    """
+    Sum or largest of the counts, or any other function of them, is no better than the second."""
     per_view = np.minimum(has_shape(ex.views, ex.query).sum((2, 3)), 5)          # (B, V)
     key = lambda counts: counts @ 6 ** np.arange(VIEWS)
     label = ex.answer - ZERO - 1

@@ -90,10 +90,8 @@ def rule(views, query, imagination):
 
 def shortcuts(ex):
     """name -> (key, label): lookups that need no imagination. The first is balanced.
-
     Left or right is, by geometry, the sign of (row of X - row of the object) times the turn: a
-    lookup from one of the two rows and the turn must be right above chance.
-    """
+    lookup from one of the two rows and the turn must be right above chance."""
     n, view, option = ex.views.shape[-1], ex.views[:, 0], ex.query[:, 6]
     row, right = find(view, ex.query[:, 5] - OBJECT_WORD)
     x = (view == X).reshape(len(view), -1).argmax(1)

@@ -31,10 +31,8 @@ CANDIDATES = slice(6, 10)                                # their place in the qu
 @lru_cache
 def _routes(lengths):
     """All routes straight through M, heading north: (R, longest, 3) of (ahead, right, mark).
-
     Cells run from 1 to 2 with M in the middle; a shorter route repeats its ends. No cell touches
-    another but its neighbours on the route, so the drawn route can be read in one way only.
-    """
+    another but its neighbours on the route, so the drawn route can be read in one way only."""
     moves, routes = ((1, 0), (0, 1), (-1, 0), (0, -1)), []
     for half in (length // 2 for length in lengths):
         marks = [ONE, *[ROUTE] * (half - 1), MID, *[ROUTE] * (half - 1), TWO]
@@ -106,9 +104,7 @@ def rule(views, query, imagination):
 
 def shortcuts(ex):
     """name -> (key, label): lookups that need no imagination. The first is balanced.
-
-    The label is which of the four candidates is the answer, once they are sorted by something.
-    """
+    The label is which of the four candidates is the answer, once they are sorted by something."""
     b, _, n, _ = ex.views.shape
     drawn, candidates = ex.views.reshape(b, 1, -1), ex.query[:, CANDIDATES]
     hit = drawn == (candidates - OBJECT_WORD)[..., None]                         # (B, 4, P)
