@@ -3,7 +3,7 @@
     python eval.py runs/pt-mixed-s0               test split and those out of the domain: eval.json
     python eval.py runs/pt-mixed-s0 --decode vote --samples 8 --temperature 0.7
     python eval.py runs/pt-mixed-s0 --replace     is the imagination used? replace.json, replace.png
-    python eval.py runs/pt-mixed-s* runs/pt-label-s*         compare groups of runs, seed by seed
+    python eval.py runs/pt-mixed-s? runs/pt-label-s?         compare groups of runs, seed by seed
 
 From a notebook: evaluate(path), load_run(path).
 """
@@ -148,7 +148,7 @@ def replace_one(run, names, a):
               f"follows the picture {r['follows']}% n {r['n_readable']}")
     write_json(run.path / "replace.json", dict(machine=machine(), rows=rows))
     plots.bars({r["picture"]: {"answer is right": r["accuracy"],
-                               "answer follows the picture": r["follows"] or 0} for r in rows},
+                               "answer follows the picture": r["follows"]} for r in rows},
                run.path / "replace.png")
 
 

@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -241,7 +242,8 @@ def train(config, force=False, own=None):
             return folder
         print(f"{folder}: tokenizer, data, then {config.steps} steps on {device}", file=sys.stderr)
         for source in re.findall(r"([^,]+\.py):", config.loss):
-            shutil.copy(source, folder)             # the run keeps what made it
+            if Path(source).resolve().parent != folder.resolve():
+                shutil.copy(source, folder)         # the run keeps what made it
         clock = Clock(saved["seconds"] if saved else {})
         tokenizer = get_tokenizer(config, folder, saved).to(device).requires_grad_(False)
         clock("tokenizer")                          # stage 1, shared by all runs of one world
@@ -267,7 +269,7 @@ def main():
         with reading(folder / "metrics.json"):
             metrics = json.loads((folder / "metrics.json").read_text())
             print("\n".join(lines({"test": metrics["test"]})), f"{folder}: "
-                  f"{metrics['minutes']['all']} minutes in all, pictures beside it", sep="\n")
+                  f"{metrics['minutes']['all']} minutes in all, pictures in it", sep="\n")
 
 
 if __name__ == "__main__":

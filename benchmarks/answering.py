@@ -4,8 +4,8 @@
 
 A model of the default size with random weights on PT questions; the work does not depend on
 weights. GPT-2 of the same size reads a prompt of the same length and generates as many tokens,
-greedily and with its own cache; every way of answering but its is checked to give the same answers
-as another.
+greedily and with its own cache; cached and uncached decoding are checked to give the same pictures
+and answers.
 """
 from importlib.metadata import version
 
@@ -14,22 +14,23 @@ from report import any_tokenizer, gpt2, interleaved, markdown, needs, options, p
 import torch
 
 from ipt_mini.config import Config, run_main
-from ipt_mini.generate import answer_words, decode
+from ipt_mini.generate import Decoded, answer_words, decode
 from ipt_mini.run import new_model, prepare
-from ipt_mini.sequence import ANSWER, IMAGINE, N_WORDS, layout, pack, token_code
+from ipt_mini.sequence import ANSWER, IMAGINE, N_WORDS, imagining_order, layout, pack, token_code
 
 
 def uncached(model, data, answers):
-    """`imagine` with a full pass over the whole sequence for every token: (B,) words."""
+    """`imagine` with a full pass over the whole sequence for every token: Decoded."""
     branches, codes = ((IMAGINE, ANSWER),), torch.zeros_like(data.imagination)
     where, cells = layout(data, branches), codes.shape[1]
+    order = imagining_order(cells)
     for i in range(cells + 1):
         tokens = pack(data._replace(imagination=codes), branches)[0]
         h = model.states(tokens, data.pose, where, False, where.loss_at[i:i + 1])
         logits = model.head(h)[:, 0]
-        if i < cells:                                       # the last cell is imagined first
-            codes[:, cells - 1 - i] = token_code(N_WORDS + logits[:, N_WORDS:].argmax(1))
-    return answers[logits[:, answers].argmax(1)]
+        if i < cells:
+            codes[:, order[i]] = token_code(N_WORDS + logits[:, N_WORDS:].argmax(1))
+    return Decoded(answers[logits[:, answers].argmax(1)], codes)
 
 
 def one_by_one(answer, data):
@@ -57,7 +58,7 @@ def main():
         min_new_tokens=new, do_sample=False)[:, -1]
     ways = {                                                # (mode, function of the data)
         "cached": ("imagine", lambda d: decode(model, d, "pt", "imagine").answer),
-        "uncached": ("imagine", lambda d: uncached(model, d, answers)),
+        "uncached": ("imagine", lambda d: uncached(model, d, answers).answer),
         "GPT-2, generate": ("imagine", lambda d: generate(d, new)),
         "one pass": ("direct", lambda d: decode(model, d, "pt", "direct").answer),
         "GPT-2, generate one token": ("direct", lambda d: generate(d, 1)),
@@ -66,9 +67,8 @@ def main():
     for name, (mode, f) in ways.items():
         functions[mode, name, "batched"] = lambda f=f: f(data)
         functions[mode, name, "one at a time"] = lambda f=f: one_by_one(f, few)
-    whole = functions["imagine", "cached", "batched"]()
-    for name in ("cached", "uncached"):
-        assert torch.equal(functions["imagine", name, "one at a time"](), whole[:n_few]), name
+    mine, full = decode(model, few, "pt", "imagine"), uncached(model, few, answers)
+    assert torch.equal(mine.imagination, full.imagination) and torch.equal(mine.answer, full.answer)
     seconds = {key: s / (n if key[2] == "batched" else n_few)          # of one question
                for key, s in interleaved(functions, 1 if quick else 5).items()}
     ours = {"imagine": seconds["imagine", "cached", "batched"],

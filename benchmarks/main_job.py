@@ -41,7 +41,7 @@ def main():
     n = runs[a.tasks.split(",")[0]][0]["test"]["imagine"]["n"]
     seeds = "seed 0" if a.seeds == 1 else f"seeds 0 to {a.seeds - 1}, mean and 95% t interval over seeds"
     lines = [f"`python benchmarks/main_job.py --seeds {a.seeds}`: n = {n} test questions, {seeds}; "
-             f"{machine['cpu']}, {machine['threads']} threads, Python {machine['python']}, torch "
+             f"{machine['cpu']}, {machine['threads']} thread{'s' * (machine['threads'] > 1)}, Python {machine['python']}, torch "
              f"{machine['torch']}, {machine['date']}. Accuracy in %.", "",
              "| | " + " | ".join(task.upper() for task in runs) + " |", "|---|" + "---|" * len(runs)]
     table = {}

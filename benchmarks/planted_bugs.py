@@ -35,7 +35,7 @@ BUGS = [  # (what is wrong, file, right, wrong)
     ("the side view faces along the route", "ipt_mini/tasks/pt.py",
      "gaze = (heading + np.where(turn == 0, 3, 1)) % 4", "gaze = heading"),
     ("the cache forgets where it is", "ipt_mini/model.py",
-     "zip(cache[self.layer], (k, v))", "zip((k, v), cache[self.layer])"),
+     "self.turns(layout, slice(start, end))", "self.turns(layout, slice(0, end - start))"),
     ("the loss of the answer falls on the imagination too", "ipt_mini/losses.py",
      "here = batch.segment == segment", "here = batch.segment >= segment"),
     ("test scenes occur in training", "ipt_mini/tasks/__init__.py",

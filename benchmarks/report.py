@@ -68,7 +68,7 @@ def stamp(command, **more):
     """One line: the command, the machine and the versions."""
     m = machine()
     versions = "".join(f", {k} {v}" for k, v in more.items())
-    return (f"`{command}`: {m['gpu'] or m['cpu']}, {m['threads']} threads, Python {m['python']}, "
+    return (f"`{command}`: {m['gpu'] or m['cpu']}, {m['threads']} thread{'s' * (m['threads'] > 1)}, Python {m['python']}, "
             f"torch {m['torch']}{versions}, {m['date']}.")
 
 

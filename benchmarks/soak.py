@@ -152,7 +152,7 @@ def report(results):
     """Lines of the table, from soak.json."""
     blows = kills(results)
     count = lambda **wanted: sum(all(b[k] == v for k, v in wanted.items()) for b in blows)
-    yield (f"{results['stamp']} {len(results['chains'])} runs, each killed in all stages and always continued by "
+    yield (f"{results['stamp']} {len(results['chains'])} runs, killed again and again and always continued by "
            f"the same command: {len(blows)} kills, {count(fate='lost')} lost, {count(fate='different')} different at the end.")
     yield from ("", "| killed in | kill -9 | Ctrl-C | left a half-written file | ended bit for bit as the unbroken "
                 "run |", "|---|---|---|---|---|")

@@ -492,7 +492,7 @@ def main():
     a.cap = a.cap or 8 * a.quick
     names = a.only.split(",") if a.only else default_names(a.task)
     for name in names:
-        if name not in (*default_names("pt"), "ours") and not (
+        if name not in default_names("pt") and not (
                 name.startswith("plain+") and traits(name) <= set(REMOVED)):
             raise UserError(f"--only {name!r}: there is {', '.join(default_names('pt'))}, and "
                             "plain+X+Y with X and Y of these")

@@ -90,6 +90,7 @@ def main():
     for name in wanted:
         if name not in VARIANTS:
             raise UserError(f"--only {name!r}: there is {', '.join(filter(None, VARIANTS))}")
+    (ROOT / "runs").mkdir(exist_ok=True)
     record = recorded()
     jobs = {name: [job(name, seed, record[name]["steps"]) for seed in range(a.seeds)]
             for name in VARIANTS}

@@ -17,7 +17,7 @@ T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)   
 def interval(values):
     """(mean, half width of the 95% t interval) of numbers; half is nan for fewer than two."""
     n = len(values)
-    t = T95[n - 2] if 1 < n < len(T95) + 2 else 1.96
+    t = T95[min(n, 11) - 2]                        # of 11 for more: a little too wide
     half = t * float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else math.nan
     return float(np.mean(values)), half
 

@@ -140,7 +140,10 @@ def parse_loss(spec, branches, own=()):
             weights, at = [w for w, _ in points], [at for _, at in points]
         except ValueError:
             raise ValueError(f"{part!r}: write {name}=NUMBER or {name}=A@0.3:B@0.5") from None
-        if not all(0 <= x < float("inf") for x in weights + at) or at != sorted(at):
+        rise = all(a <= b for a, b in zip([0, *at], [*at, 1]))
+        if not all(0 <= w < float("inf") for w in weights) or not rise:
             raise ValueError(f"{part!r}: weights must be 0 or more, at parts 0 to 1 that rise")
+        if name in terms:
+            raise ValueError(f"{name!r} is named twice")
         terms[name] = term, partial(np.interp, xp=at, fp=weights)
     return terms

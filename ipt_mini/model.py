@@ -31,7 +31,7 @@ class Attention(nn.Module):
         self.gain = nn.Parameter(torch.ones(config.n_head, 1, config.n_embd // config.n_head))
 
     def forward(self, x, mask, turns, cache, at):
-        B, T, C = x.shape
+        B, T, _ = x.shape
         q, k, v = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (B, H, T, D)
         q = rotate(F.rms_norm(q[:, :, at], q.shape[-1:]) * self.gain, turns[0][:, at])
         k = rotate(F.rms_norm(k, k.shape[-1:]), turns[1])

@@ -1,4 +1,6 @@
 """All pictures: strips of tiles with captions, the loss curve, the token sequence."""
+import math
+
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -37,12 +39,13 @@ def curves(panels, path):
 
 
 def bars(groups, path):
-    """Write a PNG of bars in percent: {label: {series: value}}."""
+    """Write a PNG of bars in percent: {label: {series: value, or None}}."""
     figure = Figure((7, 0.42 * len(groups) + 0.9), layout="constrained")
     axis, series = figure.subplots(), list(next(iter(groups.values())))
     for i, name in enumerate(series):
         at = [g + 0.8 * (i + 0.5) / len(series) - 0.4 for g in range(len(groups))]
-        axis.barh(at, [values[name] for values in groups.values()], 0.75 / len(series), label=name)
+        shares = [math.nan if v[name] is None else v[name] for v in groups.values()]
+        axis.barh(at, shares, 0.75 / len(series), label=name)
     axis.set(xlim=(0, 100), xlabel="%", yticks=range(len(groups)), yticklabels=groups)
     axis.invert_yaxis()
     figure.legend(frameon=False, fontsize=7, loc="outside upper right", ncols=len(series))

@@ -149,18 +149,21 @@ def open_folder(config, force=False):
 
 def reopen(path, config):
     """The checkpoint of this very run in folder `path`, or None if none was saved yet."""
-    file, settings = path / "checkpoint.pt", path / "config.json"
-    if not file.exists():
-        if any(path.iterdir()):
-            with reading(settings, "choose another folder with --out"):
-                config_from(json.loads(settings.read_text() if settings.exists() else ""))
+    file, settings, saved = path / "checkpoint.pt", path / "config.json", None
+    if file.exists():
+        saved = load(file, *CONTENT)
+        with reading(file):                       # training goes on from these: they are numbers
+            math.fsum([*saved["seconds"].values(),
+                       *(v for row in saved["log"] for v in row.values())])
+            if not 0 < saved["step"] <= saved["config"].steps:
+                raise ValueError(saved["step"])
+            there = saved["config"]
+    elif any(path.iterdir()):
+        with reading(settings, "choose another folder with --out"):
+            there = config_from(json.loads(settings.read_text() if settings.exists() else ""))
+    else:
         return None
-    saved = load(file, *CONTENT)
-    with reading(file):                           # training goes on from these: they are numbers
-        math.fsum([*saved["seconds"].values(), *(v for row in saved["log"] for v in row.values())])
-        if not 0 < saved["step"] <= saved["config"].steps:
-            raise ValueError(saved["step"])
-    there, here = compared(saved["config"]), compared(config)
+    there, here = compared(there), compared(config)
     different = [f"{k} {there[k]} there, {v} here" for k, v in here.items() if there[k] != v]
     if different:
         raise UserError(f"{path} holds a run with other settings ({'; '.join(different)}): "

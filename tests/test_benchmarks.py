@@ -28,7 +28,8 @@ def run(name, cwd, *more):
 
 def published():
     """What a quick run must leave alone."""
-    return [p.read_bytes() for p in [ROOT / "README.md", *sorted(ROOT.glob("benchmarks/*.*"))]]
+    return [p.read_bytes() for p in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")),
+                                    *sorted(ROOT.glob("benchmarks/*.*"))]]
 
 
 @pytest.mark.parametrize("name", NEEDS)
@@ -36,7 +37,7 @@ def test_quick_form_writes_a_table_and_its_figures(name, tmp_path):
     if not installed(NEEDS[name]):
         pytest.skip(f"{NEEDS[name]} is not installed")
     before = published()
-    more = ["--only", "ours,plain,gpt2,plain+muon+places"] if name == "time_to_accuracy" else []
+    more = ["--only", "ours,plain,gpt2,plain+muon+places,all-weights"] if name == "time_to_accuracy" else []
     ran = run(name, tmp_path, "--quick", *more)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     table, figures = (tmp_path / f"runs/quick/{name}.{end}" for end in ("md", "json"))

@@ -214,6 +214,10 @@ def test_oracle_reads_the_picture_it_is_given(data, model):
     oracle = generate.decode(model, data, "pt", "oracle")
     logits = model(pack(data, ((IMAGINE, ANSWER),))[0], data.pose, layout(data, ((IMAGINE, ANSWER),)))
     assert torch.equal(answers[logits[:, -1, answers].argmax(1)], oracle.answer)
+    stream = generate.Stream(model, data, (IMAGINE, ANSWER))
+    stream.open(IMAGINE)
+    stream.feed(code_token(near_to_far(data.imagination)))
+    assert torch.allclose(stream.open(ANSWER), logits[:, -1], atol=1e-4)
 
 
 @pytest.mark.parametrize("term, segment", [("answer", ANSWER), ("imagination", IMAGINE), ("cot", THINK)])
@@ -282,7 +286,8 @@ def test_weights_and_their_schedule():
     terms = parse_loss("answer=0.2@0.3:4@0.5,imagination=2", SUPERVISION["mixed"])
     assert [terms["answer"][1](x) for x in (0, .3, .4, .5, 1)] == pytest.approx([.2, .2, 2.1, 4, 4])
     assert terms["imagination"][1](0.7) == 2
-    for wrong in ("answr=1", "answer=x", "answer=-1", "answer", "cot=1", "answer=1@0.5:2@0.3", "no.py:f=1"):
+    for wrong in ("answr=1", "answer=x", "answer=-1", "answer", "cot=1", "answer=1@0.5:2@0.3", "no.py:f=1",
+                  "answer=1@50:5@80", "answer=1,answer=2", "answer=nan", "answer=inf"):
         with pytest.raises(ValueError):
             parse_loss(wrong, SUPERVISION["mixed"])
     mine = lambda batch: batch.logits.mean()
@@ -296,7 +301,6 @@ def test_words_and_codes_do_not_overlap():
 
 
 def test_rows_come_in_uneven_shares_first_and_all_of_them_later():
-    from ipt_mini.config import Config
     from train import rows_of
     config, kind = Config(task="pt", n_train=640, steps=100, batch_size=64, curriculum=0.5), np.arange(640) % 4
     early = np.concatenate([kind[rows_of(step, config, kind)] for step in range(50)])
@@ -309,7 +313,7 @@ def test_rows_come_in_uneven_shares_first_and_all_of_them_later():
 def test_settings_read_from_a_file_never_execute_the_loss_file_they_name(tmp_path):
     from dataclasses import asdict
 
-    from ipt_mini.config import Config, config_from
+    from ipt_mini.config import config_from
     own = tmp_path / "bad.py"
     own.write_text("raise SystemExit('executed')\n")
     assert config_from({**asdict(Config()), "loss": f"answer=1,{own}:term=1"}).loss.endswith("term=1")

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -72,12 +73,15 @@ def test_same_bits_whatever_was_generated_before_and_no_global_random_state(run,
 
 
 def test_first_weights_are_those_of_the_seed():
-    """As published runs rest on them."""
     torch.manual_seed(3)
     config = Config(seed=3)
     by_hand = run_module.Model(config, run_module.N_WORDS + run_module.Tokenizer.n_codes)
-    for a, b in zip(by_hand.parameters(), new_model(config).parameters()):
+    model = new_model(config)
+    for a, b in zip(by_hand.parameters(), model.parameters()):
         assert torch.equal(a, b)
+    drawn = model.token.weight.std(), model.row.weight.std(), model.head.weight.std()
+    assert [x.item() for x in drawn] == pytest.approx([1, 0.3, 1 / 8], rel=0.1)
+    assert not model.blocks[0].attention.out.weight.any()
 
 
 class Killed(BaseException):
@@ -207,6 +211,16 @@ def test_gradient_that_is_no_number_never_reaches_the_checkpoint(world, monkeypa
     code, _, err = call(TRAIN + " --out runs/nan --loss answer=1,nan.py:root=1")
     assert code == 1 and "a weight" in err and "step 1" in err and "--loss" in err
     assert not (world / "runs/nan/checkpoint.pt").exists()
+
+
+def test_another_run_without_a_checkpoint_is_left_alone(world):
+    folder = world / "another"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(asdict(Config(task="mvc", steps=7))))
+    (folder / "metrics.json").write_text("{}")
+    code, _, err = call(TRAIN + " --out another")
+    assert code == 2 and "task mvc there, pt here" in err and "--force" in err
+    assert (folder / "metrics.json").exists()
 
 
 def test_foreign_tokenizer_is_left_alone(world):

@@ -3,9 +3,10 @@ import numpy as np
 
 from ipt_mini.tasks.grid import NAMES, OBJECT, SHAPES
 
-PAD = 0                       # <answer>, <imagine> and <think> open the segments of that name
+PAD = 0
 DIGITS = [str(d) for d in range(10)]
 COMPASS = ["north", "east", "south", "west"]
+# <answer>, <imagine> and <think> open the segments of that name.
 WORDS = ["<pad>", "<answer>", "<imagine>", "<think>", *DIGITS, *COMPASS, "left", "right", "closer",
          "further", "how", "many", "at", "x", "turn", "is", "or", "?", "walk", "to", "look", "mid",
          "row", "column", "heading", "gaze", "see", "ahead", "then", "view", "sees", "new",
