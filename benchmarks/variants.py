@@ -94,7 +94,7 @@ def main():
     record = recorded()
     jobs = {name: [job(name, seed, record[name]["steps"]) for seed in range(a.seeds)]
             for name in VARIANTS}
-    todo = [jobs[name][seed][0] for seed in range(a.seeds) for name in dict.fromkeys(["", *wanted])]
+    todo = [command for name in dict.fromkeys(["", *wanted]) for command, _ in jobs[name]]
     train_one(todo[0])                               # it trains the tokenizer that all share
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(train_one, todo[1:]))
