@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from ipt_mini.model import KVCache
 from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, THINK, code_token, layout,
                                near_to_far, reading_order)
 from ipt_mini.tasks import TASKS
@@ -28,7 +29,9 @@ class Stream:
 
     def __init__(self, model, data, branch):
         self.model, self.layout = model, layout(data, (branch,))
-        self.pose, self.cache = data.pose, {}
+        self.pose = data.pose
+        self.cache = KVCache(model.config, len(data.answer), len(self.layout.segment),
+                             data.views.device)
         self.feed(torch.cat([code_token(data.views.flatten(1)), data.query], 1))
 
     def feed(self, tokens):

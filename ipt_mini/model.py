@@ -14,6 +14,22 @@ from ipt_mini.sequence import SEGMENTS
 from ipt_mini.tasks.words import PAD
 
 
+class KVCache:
+    """Keys and values of the tokens seen so far, (layers, B, H, T, D) each, and their padding."""
+
+    def __init__(self, config, batch, length, device=None):
+        shape = (config.n_layer, batch, config.n_head, length, config.n_embd // config.n_head)
+        self.k, self.v = torch.zeros(2, *shape, device=device)
+        self.padding = torch.zeros(batch, length, dtype=torch.bool, device=device)     # (B, T)
+        self.length = 0                            # tokens so far
+
+    def update(self, layer, k, v):
+        """Store k and v (B, H, t, D) of one layer and the next tokens; return all up to there."""
+        end = self.length + k.shape[2]
+        self.k[layer, :, :, self.length:end], self.v[layer, :, :, self.length:end] = k, v
+        return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
+
+
 def rotate(x, turn):
     """Rotary positions (RoPE, arXiv 2104.09864): pairs of x (.., T, D) times complex (T, D / 2)."""
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
@@ -36,9 +52,7 @@ class Attention(nn.Module):
         q = rotate(F.rms_norm(q[:, :, at], q.shape[-1:]) * self.gain, turns[0][:, at])
         k = rotate(F.rms_norm(k, k.shape[-1:]), turns[1])
         if cache is not None:
-            if self.layer in cache:
-                k, v = (torch.cat(pair, 2) for pair in zip(cache[self.layer], (k, v)))
-            cache[self.layer] = k, v                                   # (B, H, start + T, D) each
+            k, v = cache.update(self.layer, k, v)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[..., at, :])
         return self.out(y.transpose(1, 2).flatten(2))
 
@@ -127,19 +141,22 @@ class Model(nn.Module):
     def states(self, tokens, pose, layout, padded=True, at=slice(None), cache=None):
         """Tokens (B, T) -> normed hidden states (B, T, C), or only those at positions `at` (L,).
         padded: does any sequence hold <pad>? Without padding the mask is the same for all.
-        cache: a dict to be filled, with keys and values by layer and the padding so far; with one
-        that is filled, the tokens follow those that filled it."""
-        start, padding = cache["pad"].shape[1] if cache else 0, tokens == PAD
+        cache: the KVCache of the tokens before these; it takes these up too."""
+        start, padding = cache.length if cache else 0, tokens == PAD
         end = start + tokens.shape[1]
         x, turns = self.embed(tokens, pose, layout, start), self.turns(layout, slice(start, end))
         mask = layout.mask[start:end, :end]
         if cache is not None:
-            cache["pad"] = padding = torch.cat([cache["pad"], padding], 1) if start else padding
+            cache.padding[:, start:end] = padding
+            padding = cache.padding[:, :end]
         if padded:
             mask = mask & ~padding[:, None, None, :]                       # (B, 1, T, end)
         for block in self.blocks[:-1]:
             x = block(x, mask, turns, cache)
-        return self.norm(self.blocks[-1](x, mask, turns, cache, at))
+        x = self.blocks[-1](x, mask, turns, cache, at)
+        if cache is not None:
+            cache.length = end
+        return self.norm(x)
 
     def forward(self, tokens, pose, layout, padded=True):
         """Logits (B, T, V) of whole sequences (B, T)."""

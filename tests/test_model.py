@@ -208,6 +208,7 @@ def test_corruption_replaces_its_share_of_imagined_inputs_and_nothing_else(model
         assert chance.mean() > 0.3
 
 
+@torch.no_grad()
 def test_oracle_reads_the_picture_it_is_given(data, model):
     answers = generate.answer_words("pt")
     data = data._replace(imagination=data.imagination.roll(1, 0))
