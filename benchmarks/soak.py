@@ -1,7 +1,8 @@
 """Kill a short run at 50 random moments of all its stages, continue it, and compare the ends.
 
     python benchmarks/soak.py [--kills 50]     about 15 minutes on one thread; called again, it goes
-                                               on after the chains that soak.json holds already
+                                               on after the chains that soak.json holds already,
+                                               if they were made by this very code
 
 A chain is one run from nothing to its figures: killed where CHAIN says, each time continued by the same
 command. STAGES are told by the run itself, through a pipe; the moment within a stage is drawn at random, up to
@@ -178,8 +179,10 @@ def main():
         shutil.rmtree(folder)
         return result
 
-    if "again" not in results:
-        results = dict(stamp=stamp(f"python benchmarks/soak.py --kills {wanted}"), chains=[])
+    sources = [*sorted(ROOT.glob("ipt_mini/**/*.py")), ROOT / "train.py", ROOT / "eval.py"]
+    code = hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()
+    if results.get("code") != code:
+        results = dict(stamp=stamp(f"python benchmarks/soak.py --kills {wanted}"), code=code, chains=[])
         results["seconds"], results["entered"], results["hashes"] = fresh(
             lambda folder: (*unbroken(folder), ends(folder)))
         results["again"] = fresh(lambda folder: (unbroken(folder), ends(folder))[1])
