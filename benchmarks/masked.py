@@ -49,12 +49,14 @@ def main():
     for task in tasks:
         runs = [[*found[task, seed], one_by_one(task, seed)] for seed in seeds]
         results[task] = runs
-        cell = lambda rows, key: "{:.1f} ± {:.1f}".format(*interval([row[key] for row in rows]))
+        form = "{:.1f} ± {:.1f}" if len(seeds) > 1 else "{:.1f}"
+        cell = lambda rows, key: form.format(*interval([row[key] for row in rows]))
         lines += markdown([f"{task}: passes", "codes or cells right", "exact pictures", "answer right"],
                           [[rows[0]["passes"], *(cell(rows, k) for k in ("codes", "exact", "answer"))]
                            for rows in zip(*runs)]) + [""]
     note = stamp(f"python benchmarks/masked.py --seeds {len(seeds)}") + (
-        f" {N:,} validation questions; mean ± 95% t interval over seeds, in %.")
+        f" {N:,} validation questions, in %; " + ("mean ± 95% t interval over seeds." if len(seeds) > 1
+                                              else "seed 0 alone."))
     publish("masked", [note, "", *lines], results)
 
 
