@@ -213,7 +213,8 @@ def fit(config, folder, saved, tokenizer, terms, device, clock):
 
 def test(folder, log, terms, device, clock):
     """Read the test split, once, and write figures and pictures."""
-    of = lambda keys: {k: ([row["step"] for row in log], [row[k] for row in log]) for k in keys}
+    of = lambda keys: {k.removeprefix("val_"): ([row["step"] for row in log],
+                                                [row[k] for row in log]) for k in keys}
     validated = [k for k in log[-1] if k.startswith("val_")]
     plots.curves([("step", "training loss", None, of(terms)),
                   ("step", "validation accuracy", 1.02, of(validated))], folder / "curve.png")
