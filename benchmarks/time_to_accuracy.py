@@ -198,7 +198,7 @@ def loss_of(model, parts, rows, weights, of_token=None):
         logits = model.head(model.states(tokens[rows], pose[rows], where, padded, some))
         loss = F.cross_entropy(logits.flatten(0, 1), targets[rows].flatten(), of_token,
                                ignore_index=-1, reduction="none").view(len(rows), -1)      # (B, L)
-        total = total + torch.tensor(weights) @ share @ loss.mean(0)
+        total = total + torch.tensor(weights, dtype=loss.dtype) @ share @ loss.mean(0)
     return total
 
 
