@@ -54,6 +54,8 @@ def main():
             table.setdefault(task, {})[name] = dict(mean=round(mean, 2), half=half and round(half, 2), seeds=values)
             cells.append(f"{mean:.1f}" + (f" ± {half:.1f}" if half is not None else ""))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for task, metrics in runs.items():
+        table[task]["tokenizer"] = [m["tokenizer"] | dict(minutes=m["minutes"]["tokenizer"]) for m in metrics]
     (ROOT / "benchmarks/main_job.json").write_text(json.dumps(dict(machine=machine, n=n, **table), indent=1) + "\n")
     publish("main_job", lines)
 

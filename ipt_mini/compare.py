@@ -37,8 +37,8 @@ def read_runs(paths):
             figures |= {"exact images": float(f["imagination"]["exact_images"])
                         for f in test.values() if "imagination" in f}
             val = next(key for key in metrics["log"][0] if key.startswith("val_"))
-            log = {key: [float(row[key.replace("accuracy", val)]) for row in metrics["log"]]
-                   for key in ("step", "seconds", "accuracy")}
+            keys = {"step": "step", "seconds": "seconds", "accuracy": val}
+            log = {k: [float(row[key]) for row in metrics["log"]] for k, key in keys.items()}
         seed = settings.pop("seed")
         group = groups.setdefault(json.dumps(settings), {})
         if seed in group:

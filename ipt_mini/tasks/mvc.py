@@ -29,7 +29,7 @@ WORLD = {  # walls and objects per 25 cells; how many views show a cell of the m
 def draw(rng, b, n, walls, objects, overlap):
     """All that is random in `b` questions, as a dict of arrays."""
     cameras = rng.integers(0, 2, b)                      # 0: turning at one spot, 1: on the rim
-    rim = np.flatnonzero(in_world(np.arange(4 * n * n), -1, 0, n) == n * n)      # back to the rim
+    rim = np.flatnonzero(in_world(np.arange(4 * n * n), -1, 0, n) == n * n)      # none behind
     on_rim = rim[np.argpartition(rng.random((b, len(rim))), VIEWS - 1, axis=1)[:, :VIEWS]]
     row, col = rng.integers(1, n - 1, (b, 2)).T
     headings = np.argsort(rng.random((b, 4)), 1)[:, :VIEWS]
