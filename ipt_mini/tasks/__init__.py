@@ -73,8 +73,9 @@ def balanced_rows(rng, task, examples):
 
 
 def _rank(group):
-    """0, 1, 2, ... counted inside each group of equal integers, in order of appearance: (B,)."""
-    order = np.argsort(group, kind="stable")
+    """0, 1, 2, ... counted inside each group of equal integers below 2 ** 16, in order of
+    appearance: (B,)."""
+    order = np.argsort(group.astype(np.uint16), kind="stable")     # of 16 bits: a radix sort
     ordered, rank = group[order], np.empty_like(order)
     rank[order] = np.arange(len(group)) - np.searchsorted(ordered, ordered)
     return rank

@@ -122,10 +122,10 @@ def look(scene, pose, camera=False):
     padded = np.pad(scene.reshape(b, -1), ((0, 0), (0, 1)), constant_values=DARK)
     view = padded.take(source + (n * n + 1) * np.arange(b)[:, None])
     opaque = (view == WALL) | (view == DARK)
-    view[opaque.astype(np.float32) @ _between(n) > 0.5] = DARK
+    view *= opaque.astype(np.float32) @ _between(n) < 0.5        # DARK is 0
     view, source = view.reshape(b, n, n), source.reshape(b, n, n)
     view[:, -1, n // 2] = VIEWER + pose // (n * n)
-    return view, np.where(view == DARK, n * n, source)
+    return view, np.maximum(source, n * n * (view == DARK))
 
 
 def marked(numbers, size):

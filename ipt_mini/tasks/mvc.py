@@ -50,22 +50,24 @@ def ask(scene, pose, shape, cameras, overlap):
     flat = scene.reshape(b, -1)
     wanted = flat == OBJECT + shape[:, None] * (len(COLOURS) + 1)
     views, told, known, n_seen = [], [], np.zeros(flat.shape, bool), np.zeros(b)
+    # How many are True in each row of (B, P). NumPy's sum of short rows takes four times as long.
+    count = lambda marks: np.einsum("bp->b", marks.view(np.uint8)).astype(np.int64)
     for v in range(VIEWS):
         view, source = look(scene, pose[:, v], camera=True)
         seen = marked(source, n * n + 1)[:, :-1]         # which cells of the map this view shows
         hit = wanted & seen
-        told += [f"view {v + 1} sees", hit.sum(1) + ZERO, "new", (hit & ~known).sum(1) + ZERO]
+        told += [f"view {v + 1} sees", count(hit) + ZERO, "new", count(hit & ~known) + ZERO]
         views.append(view)
         known |= seen
-        n_seen += seen.sum(1)
-    answer = (wanted & known).sum(1)
+        n_seen += count(seen)
+    answer = count(wanted & known)
     return dict(
         scene=scene, views=np.stack(views, 1),
         pose=1 + np.stack(np.unravel_index(pose, (4, n, n)), 2),
         query=phrase("how many", shape + BALL, "?"),
         imagination=np.where(known, flat, np.uint8(DARK)).reshape(b, n, n),
         answer=answer + ZERO, cot=phrase(*told), kind=cameras,
-        ok=(answer >= 1) & (answer <= 4) & (n_seen <= overlap * known.sum(1)))
+        ok=(answer >= 1) & (answer <= 4) & (n_seen <= overlap * count(known)))
 
 
 def has_shape(cells, query):
