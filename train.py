@@ -24,7 +24,7 @@ from ipt_mini import plots
 from ipt_mini.config import (Config, UserError, check, check_named, default_loss, parse,
                              pick_device, reading, run_main, setting, terms_of)
 from ipt_mini.generate import decode
-from ipt_mini.losses import LossInput, rarity
+from ipt_mini.losses import LossInput, positions, rarity
 from ipt_mini.run import (Clock, get_tokenizer, load_run, machine, new_model, open_folder, prepare,
                           save, stop_signals, write_json, write_log)
 from ipt_mini.sequence import IMAGINE, N_WORDS, SUPERVISION, Layout, code_token, layout, pack
@@ -96,16 +96,16 @@ def corrupted(model, examples, rows, config, step):
     (exposure bias). Here it sees some, random codes or what it would have drawn itself in one
     parallel pass (scheduled sampling, arXiv 1906.07651). The targets stay true."""
     tokens, where = examples.tokens[rows], examples.layout
-    shown = ((where.segment == IMAGINE) & (where.row > 0)).nonzero().flatten()          # (P,)
+    before = where.loss_at[positions(where.loss_segment, IMAGINE, tokens.device)]         # (P,)
     seed = np.random.SeedSequence([config.seed, step, 2]).generate_state(1)[0]
     rng = torch.Generator(tokens.device).manual_seed(int(seed))
-    wrong = torch.rand(len(rows), len(shown), generator=rng, device=tokens.device) < config.corrupt
+    wrong = torch.rand(len(rows), len(before), generator=rng, device=tokens.device) < config.corrupt
     chance = torch.ones(wrong.numel(), Tokenizer.n_codes, device=tokens.device)
     if config.corrupt_by == "own":                # a token is predicted at the position before it
-        h = model.states(tokens, examples.pose[rows], where, examples.padded, shown - 1)
+        h = model.states(tokens, examples.pose[rows], where, examples.padded, before)
         chance = model.head(h)[..., N_WORDS:].softmax(-1).flatten(0, 1)
     drawn = code_token(chance.multinomial(1, generator=rng)).view(wrong.shape)
-    tokens[:, shown] = torch.where(wrong, drawn, tokens[:, shown])
+    tokens[:, before + 1] = torch.where(wrong, drawn, tokens[:, before + 1])
     return tokens
 
 
@@ -117,8 +117,8 @@ def losses_of(model, examples, rows, terms, tokenizer, tokens=None):
     with torch.autocast("cuda", torch.bfloat16, enabled=rows.is_cuda):
         hidden = model.states(tokens, pose[rows], where, padded, where.loss_at)
         logits = model.head(hidden)
-    batch = LossInput(logits.float(), targets[rows], where.segment[where.loss_at], weight,
-                      hidden.float(), model.project, tokenizer)
+    batch = LossInput(logits.float(), targets[rows], where.loss_segment, weight, hidden.float(),
+                      model.project, tokenizer)
     values = {name: term(batch) for name, (term, _) in terms.items()}
     for name, value in values.items():
         if not torch.is_tensor(value) or value.shape != ():
@@ -135,7 +135,8 @@ def train_step(model, optimizers, examples, rows, terms, tokenizer, config, step
     losses = losses_of(model.train(), examples, rows, terms, tokenizer, tokens)
     weights = [weight(step / config.steps) for _, weight in terms.values()]
     model.zero_grad()
-    (losses @ losses.new_tensor(weights)).backward()
+    weights = torch.tensor(weights, dtype=losses.dtype).to(losses.device, non_blocking=True)
+    (losses @ weights).backward()
     for optimizer in optimizers:
         optimizer.step()
     return losses.detach()
@@ -179,7 +180,7 @@ def fit(config, folder, saved, tokenizer, terms, device, clock):
     last_save = time.perf_counter()
     with stop_signals() as stopped:
         for step in bar:
-            rows = rows_of(step, config, examples.kind).to(device)
+            rows = rows_of(step, config, examples.kind).to(device, non_blocking=True)
             sums += train_step(model, optimizers, examples, rows, terms, tokenizer, config, step)
             last, since = step + 1 == config.steps, step % config.eval_every + 1
             due, late = since == config.eval_every, time.perf_counter() - last_save > SAVE_EVERY

@@ -40,7 +40,8 @@ def hidden_layout(data):
     mask = where.mask.clone()
     mask[cells[:, None], cells] = True
     loss_at = torch.cat([cells, torch.tensor([len(where.segment) - 1])])
-    return where._replace(next_row=row, next_col=col, mask=mask, loss_at=loss_at), cells
+    return where._replace(next_row=row, next_col=col, mask=mask, loss_at=loss_at,
+                          loss_segment=where.segment[loss_at]), cells
 
 
 def hide(tokens, targets, cells, rng):

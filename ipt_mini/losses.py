@@ -21,7 +21,7 @@ class LossInput(NamedTuple):
     """All that a loss may look at."""
     logits: torch.Tensor       # (B, L, V)
     targets: torch.Tensor      # (B, L) token ids; -1: no loss here
-    segment: torch.Tensor      # (L,) the segment that each position belongs to
+    segment: torch.Tensor      # (L,) the segment that each position belongs to; on the CPU
     weight: torch.Tensor       # (V,) weight of each token as a target, see `rarity`
     hidden: torch.Tensor = None        # (B, L, C) what the logits were computed from
     project: torch.nn.Module = None    # a layer C -> D, for terms on hidden states
@@ -39,9 +39,15 @@ def rarity(codes, n_codes, power):
     return weight / (weight * share).sum()
 
 
+def positions(segments, segment, device):
+    """Indices (n,) of one segment among `segments` (L,). These are on the CPU, whatever the device:
+    how many there are decides about shapes, and to learn it from a GPU is to wait for it."""
+    return (segments == segment).nonzero().flatten().to(device, non_blocking=True)
+
+
 def cross_entropy(batch, segment, weight=None):
     """-log P(target), mean over the tokens of one segment."""
-    here = batch.segment == segment
+    here = positions(batch.segment, segment, batch.logits.device)
     return F.cross_entropy(batch.logits[:, here].flatten(0, 1), batch.targets[:, here].flatten(),
                            weight, ignore_index=-1)
 
@@ -64,7 +70,7 @@ def cot(batch):
 # ------------------------------------------------------- variants on the imagined cells, from kin
 def imagined(batch):
     """(P(code) (M, K) among codes only, target codes (M,), codebook (K, D)) of imagined cells."""
-    here = batch.segment == IMAGINE
+    here = positions(batch.segment, IMAGINE, batch.logits.device)
     return (batch.logits[:, here, N_WORDS:].flatten(0, 1).softmax(-1),
             token_code(batch.targets[:, here].flatten()), batch.tokenizer.quantizer.codebook)
 
@@ -92,7 +98,8 @@ def soft_decode(batch):
 def latent(batch):
     """1 - cosine of the projected hidden state and the true code (Mirage, 2506.17218)."""
     _, target, codebook = imagined(batch)
-    z = batch.project(batch.hidden[:, batch.segment == IMAGINE].flatten(0, 1))   # (M, D)
+    here = positions(batch.segment, IMAGINE, batch.hidden.device)
+    z = batch.project(batch.hidden[:, here].flatten(0, 1))                       # (M, D)
     return (1 - F.cosine_similarity(z, codebook[target])).mean()
 
 

@@ -88,6 +88,7 @@ class Layout(NamedTuple):
     next_col: torch.Tensor
     mask: torch.Tensor         # (T, T) bool: may row attend to column?
     loss_at: torch.Tensor      # (L,) positions that predict something
+    loss_segment: torch.Tensor  # (L,) their segments; on the CPU, see `losses.positions`
 
 
 def layout(data, branches):
@@ -114,7 +115,8 @@ def layout(data, branches):
     branch, position = tensor(branch), tensor(range(len(rows)))
     mask = (branch == 0) | ((branch[:, None] == branch) & (position[:, None] >= position))
     return Layout(*map(tensor, (segment, order, row, col, next_row, next_col)), mask,
-                  tensor(loss).nonzero().flatten())
+                  tensor(loss).nonzero().flatten(),
+                  torch.tensor([s for s, has_loss in zip(segment, loss) if has_loss]))
 
 
 def pack(data, branches):

@@ -7,6 +7,7 @@ from ipt_mini import generate
 from ipt_mini.config import Config
 from ipt_mini.losses import LOSSES, SEGMENT_OF, LossInput, parse_loss, rarity
 from ipt_mini.model import Model
+from ipt_mini.run import new_model
 from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, QUERY, SUPERVISION, THINK, VIEW, Data,
                                code_token, imagining_order, layout, near_to_far, pack, reading_order,
                                token_code)
@@ -51,7 +52,7 @@ def test_pack_and_layout_round_trip(data, name):
     part = lambda segment: tokens[:, where.segment == segment]
     assert torch.equal(token_code(part(VIEW)), data.views.flatten(1))
     assert torch.equal(part(QUERY), data.query)
-    kind = where.segment[where.loss_at]
+    kind = where.loss_segment
     if (IMAGINE, ANSWER) in BRANCHES[name]:
         order = imagining_order(25)
         assert torch.equal(token_code(part(IMAGINE)[:, 1:]), data.imagination[:, order])
@@ -208,6 +209,29 @@ def test_corruption_replaces_its_share_of_imagined_inputs_and_nothing_else(model
         assert chance.mean() > 0.3
 
 
+def on(device, value):
+    """A tensor, or a named tuple of such, on a device; ids of segments stay where they are."""
+    if not isinstance(value, tuple):
+        return value.to(device) if torch.is_tensor(value) else value
+    return type(value)(*(x if name == "loss_segment" else on(device, x)
+                         for name, x in zip(value._fields, value)))
+
+
+@pytest.mark.parametrize("supervision, loss", [("text_cot", ""), ("mixed", ",".join(
+    f"{term}=1" for term in LOSSES if term != "cot"))])
+def test_no_step_of_training_waits_for_a_value(supervision, loss):
+    """On the device "meta" tensors have shapes and no values: whatever would wait for a GPU fails."""
+    from train import optimizers_of, terms_of, train_step, training_set
+    config = Config(supervision=supervision, loss=loss, n_train=64, steps=10)
+    tokenizer, model = Tokenizer().requires_grad_(False), new_model(config)
+    examples = on("meta", training_set(config, tokenizer))
+    model, tokenizer = model.to("meta"), tokenizer.to("meta")
+    rows = torch.arange(64).to("meta")
+    values = train_step(model, optimizers_of(model, config), examples, rows, terms_of(config),
+                        tokenizer, config, step=3)
+    assert values.is_meta and values.shape == (len(terms_of(config)),)
+
+
 @torch.no_grad()
 def test_oracle_reads_the_picture_it_is_given(data, model):
     answers = generate.answer_words("pt")
@@ -226,7 +250,7 @@ def test_each_loss_is_cross_entropy_on_its_own_segment(data, term, segment):
     where, (_, targets) = layout(data, BRANCHES["all"]), pack(data, BRANCHES["all"])
     logits = torch.randn(*targets.shape, N_WORDS + 32, requires_grad=True)
     weight = torch.rand(N_WORDS + 32) + 0.1
-    batch = LossInput(logits, targets, where.segment[where.loss_at], weight)
+    batch = LossInput(logits, targets, where.loss_segment, weight)
     loss = LOSSES[term](batch)
     loss.backward()
     carries = (batch.segment == segment) & (targets >= 0)
@@ -245,7 +269,7 @@ def batch_for(data, model):
     torch.nn.init.normal_(tokenizer.quantizer.codebook)
     logits = torch.randn(*targets.shape, N_WORDS + 32, requires_grad=True)
     hidden = torch.randn(*targets.shape, 32, requires_grad=True)
-    return LossInput(logits, targets, where.segment[where.loss_at], torch.ones(N_WORDS + 32), hidden,
+    return LossInput(logits, targets, where.loss_segment, torch.ones(N_WORDS + 32), hidden,
                      model.project, tokenizer)
 
 
