@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from ipt_mini import plots
-from ipt_mini.config import (GRIDS, SUPERVISIONS, TASK_NAMES, UserError, parse, run_main,
-                             setting)
+from ipt_mini.config import (GRIDS, SUPERVISIONS, TASK_NAMES, Settings, UserError, parse,
+                             run_main, setting)
 from ipt_mini.sequence import N_WORDS, SUPERVISION, Data, layout, pack, token_code
 from ipt_mini.tasks import TASKS, make, shortcut_scores, splits
 from ipt_mini.tasks.grid import DARK, NAMES, OBJECT, WALL, render
@@ -65,7 +65,7 @@ def show_sequence(examples, supervision, path):
 
 
 @dataclass
-class Options:
+class Options(Settings):
     task: str = setting("pt", "whose examples", TASK_NAMES)
     split: str = setting("train", "train, val, test or one out of the domain")
     n: int = setting(20000, "examples", low=1, high=10**7)

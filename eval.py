@@ -16,7 +16,8 @@ import torch
 
 from ipt_mini import plots
 from ipt_mini.compare import markdown, read_runs
-from ipt_mini.config import DEVICES, UserError, parse, pick_device, run_main, setting
+from ipt_mini.config import (DEVICES, Settings, UserError, parse, pick_device, run_main,
+                             setting)
 from ipt_mini.generate import DECODES, decode
 from ipt_mini.measure import imagination_quality, picture_cells, proportion, replacement_test
 from ipt_mini.run import Run, load_run, machine, prepare, tokenizer_pixels, write_json
@@ -184,7 +185,7 @@ def compare(paths):
 
 
 @dataclass
-class Options:
+class Options(Settings):
     runs: list = setting((), "finished; more than one: compare")
     splits: str = setting("", "names, with commas; if empty, all tests")
     decode: str = setting("", "one way to answer; if empty, all that the run was trained for",

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from eval import evaluate, lines, samples, tokenizer_report
 from ipt_mini import plots
-from ipt_mini.config import (Config, UserError, check, check_named, default_loss, parse,
+from ipt_mini.config import (Config, UserError, check_named, default_loss, parse,
                              pick_device, reading, run_main, setting, terms_of)
 from ipt_mini.generate import decode
 from ipt_mini.losses import LossInput, positions, rarity
@@ -234,7 +234,7 @@ def test(folder, log, terms, device, clock):
 def train(config, force=False, own=None):
     """Train the run that `config` describes, or go on with it; return the path of its folder.
     own: {name: function} of loss terms that config.loss names, for use from a notebook."""
-    check_named(check(config, own))
+    check_named(config)
     config = replace(config, steps=config.steps or TASKS[config.task].STEPS,
                      loss=config.loss or default_loss(config))
     device, terms = pick_device(config.device), terms_of(config, own)

@@ -26,7 +26,7 @@ PART = 1000                   # pictures drawn and encoded at a time, as in `pre
 
 def stages_of(task, n, tokenizer):
     """{stage: function} of n examples; "all" does what a training does."""
-    config, rng = Config(task=task, n_train=n), np.random.default_rng(0)
+    config, rng = Config(task=task), np.random.default_rng(0)
     examples, data = prepare(config, "train", tokenizer, n)
     pictures = np.concatenate([examples.views.reshape(-1, *examples.scene.shape[1:]),
                                examples.imagination])

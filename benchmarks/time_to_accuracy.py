@@ -364,7 +364,7 @@ def times_of(task, seed, quick, names):
     trained = time.perf_counter()
     examples = training_set(config, tokenizer)
     seconds = dict(tokenizer=trained - began, data=time.perf_counter() - trained)
-    few = replace(config, n_train=config.batch_size)
+    few = replace(config, n_train=64)         # of which a batch can be drawn
     drawn, data = prepare(few, "train", tokenizer, few.n_train)
     steps = {"ours": training_step(config, examples, tokenizer)[1]}
     for name in names:

@@ -50,8 +50,28 @@ GRIDS = {5: "5", 7: "7", 9: "9"}      # odd, to have a middle column
 NOT_COMPARED = ("name", "out", "device")
 
 
+def flag(name):
+    return "--" + name.replace("_", "-")
+
+
+class Settings:
+    """A dataclass of settings, each checked against its own metadata as soon as it is made."""
+
+    def __post_init__(self):
+        for f in fields(self):
+            value, m, wrong = getattr(self, f.name), f.metadata, None
+            if type(value) is not f.type and (f.type, type(value)) != (float, int):
+                wrong = f"it takes a value of type {f.type.__name__}"
+            elif m["choices"] and value not in m["choices"]:
+                wrong = f"there is {', '.join(m['choices'].values())}"
+            elif f.type in (int, float) and not m["low"] <= value <= m["high"]:
+                wrong = f"it must be from {m['low']} to {m['high']}"
+            if wrong:
+                raise UserError(f"{flag(f.name)} {value!r}: {wrong}")
+
+
 @dataclass
-class Config:
+class Config(Settings):
     """Defaults give the main job: a run that ends while one watches."""
     task: str = setting("pt", "what to learn", TASK_NAMES)
     supervision: str = setting("mixed", "what is trained", SUPERVISIONS)
@@ -86,13 +106,22 @@ class Config:
                                 "task's FIRST gives", high=1)
     eval_every: int = setting(250, "steps between validations", low=1)
 
-
-def flag(name):
-    return "--" + name.replace("_", "-")
+    def __post_init__(self):
+        super().__post_init__()
+        if self.n_embd % (4 * self.n_head):
+            raise UserError(f"--n-head {self.n_head}: heads must divide the width --n-embd "
+                            f"{self.n_embd} into parts of 4, 8, 12 ... dimensions")
+        if self.corrupt and not any(IMAGINE in b for b in SUPERVISION[self.supervision]):
+            raise UserError(f"--corrupt {self.corrupt}: --supervision {self.supervision} trains "
+                            "no imagination that could be corrupted")
+        if self.n_train < self.batch_size:
+            raise UserError(f"--batch-size {self.batch_size}: more than --n-train {self.n_train}")
+        if self.name and not self.name.replace("-", "").replace("_", "").isalnum():
+            raise UserError(f"--name {self.name!r}: use letters, digits, - and _")
 
 
 def parse(cls, doc):
-    """The settings of a dataclass, from the command line and checked: a flag for each field."""
+    """The Settings of class `cls`, from the command line: a flag for each field."""
     parser = Parser(description=doc.splitlines()[0])
     for f in fields(cls):
         words = ": " + ", ".join(f.metadata["choices"].values()) if f.metadata["choices"] else ""
@@ -105,9 +134,7 @@ def parse(cls, doc):
             parser.add_argument(flag(f.name), type=f.type, default=f.default,
                                 metavar=f.name.upper(),
                                 help=f"{f.metadata['help']}{words} (default: {default})")
-    settings = cls(**vars(parser.parse_args()))
-    check_fields(settings)
-    return settings
+    return cls(**vars(parser.parse_args()))
 
 
 def default_loss(config):
@@ -126,37 +153,6 @@ def terms_of(config, own=None):
         raise UserError(f"--loss {config.loss}: {error}") from None
 
 
-def check_fields(config):
-    """Raise UserError at the first setting of a dataclass that its own metadata forbids."""
-    for f in fields(config):
-        value, m, wrong = getattr(config, f.name), f.metadata, None
-        if type(value) is not f.type and (f.type, type(value)) != (float, int):
-            wrong = f"it takes a value of type {f.type.__name__}"
-        elif m["choices"] and value not in m["choices"]:
-            wrong = f"there is {', '.join(m['choices'].values())}"
-        elif f.type in (int, float) and not m["low"] <= value <= m["high"]:
-            wrong = f"it must be from {m['low']} to {m['high']}"
-        if wrong:
-            raise UserError(f"{flag(f.name)} {value!r}: {wrong}")
-
-
-def check(config, own=None):
-    """Raise UserError at the first setting that cannot be meant; return the config."""
-    check_fields(config)
-    if config.n_embd % (4 * config.n_head):
-        raise UserError(f"--n-head {config.n_head}: heads must divide the width --n-embd "
-                        f"{config.n_embd} into parts of 4, 8, 12 ... dimensions")
-    terms_of(config, own)
-    if config.corrupt and not any(IMAGINE in b for b in SUPERVISION[config.supervision]):
-        raise UserError(f"--corrupt {config.corrupt}: --supervision {config.supervision} trains no "
-                        "imagination that could be corrupted")
-    if config.n_train < config.batch_size:
-        raise UserError(f"--batch-size {config.batch_size}: more than --n-train {config.n_train}")
-    if config.name and not config.name.replace("-", "").replace("_", "").isalnum():
-        raise UserError(f"--name {config.name!r}: use letters, digits, - and _")
-    return config
-
-
 def check_named(config):
     """Raise UserError if the folder's name would not tell that settings are not the default."""
     changed = [f.name for f in fields(config) if getattr(config, f.name) != f.default
@@ -172,8 +168,8 @@ def compared(config):
 
 
 def config_from(values):
-    """A checked Config from the dict of a file; to be called while `reading` it."""
-    check(Config(**{**values, "loss": ""}))      # a file must not make us execute another
+    """The Config in the dict of a file, to be called while `reading` it. The loss is not looked
+    at: a file must not make us execute another."""
     if len(values) < len(fields(Config)):
         raise ValueError("settings are missing")
     return Config(**values)
