@@ -73,7 +73,7 @@ def save(path, **content):
     write_atomically(path, file.getbuffer())
 
 
-def load(path, *keys):
+def load(path, keys=tuple(CONTENT)):
     """The dict of a checkpoint. Only tensors and plain values are read, nothing is executed."""
     file = io.BytesIO(path.read_bytes())          # what the disk refuses stays an OSError
     with reading(path), warnings.catch_warnings():
@@ -84,8 +84,12 @@ def load(path, *keys):
                             f"{FORMAT}; train again with --force")
         if not all(isinstance(content[key], CONTENT[key]) for key in keys):
             raise TypeError("an entry of another type")
-        if "config" in keys:
+        if "config" in keys:                      # of a run, not of a tokenizer
             content["config"] = config_from(content["config"])
+            if not 0 < content["step"] <= content["config"].steps:
+                raise ValueError(content["step"])
+            math.fsum([*content["seconds"].values(),       # training goes on from these: numbers
+                       *(v for row in content["log"] for v in row.values())])
     return content
 
 
@@ -103,7 +107,7 @@ def load_run(path, device="cpu"):
     if not file.exists():
         raise UserError(f"{path}: no run folder, or nothing saved there yet (no checkpoint.pt); "
                         "train one with train.py")
-    saved = load(file, "config", "step", "model", "tokenizer")
+    saved = load(file)
     config = saved["config"]
     if saved["step"] < config.steps:
         raise UserError(f"{path}: unfinished, at step {saved['step']} of {config.steps}; "
@@ -149,15 +153,10 @@ def open_folder(config, force=False):
 
 def reopen(path, config):
     """The checkpoint of this very run in folder `path`, or None if none was saved yet."""
-    file, settings, saved = path / "checkpoint.pt", path / "config.json", None
-    if file.exists():
-        saved = load(file, *CONTENT)
-        with reading(file):                       # training goes on from these: they are numbers
-            math.fsum([*saved["seconds"].values(),
-                       *(v for row in saved["log"] for v in row.values())])
-            if not 0 < saved["step"] <= saved["config"].steps:
-                raise ValueError(saved["step"])
-            there = saved["config"]
+    file, settings = path / "checkpoint.pt", path / "config.json"
+    saved = load(file) if file.exists() else None
+    if saved:
+        there = saved["config"]
     elif any(path.iterdir()):
         with reading(settings, "choose another folder with --out"):
             there = config_from(json.loads(settings.read_text() if settings.exists() else ""))
@@ -226,7 +225,7 @@ def get_tokenizer(config, folder, saved=None):
     path = folder.parent / (f"tokenizer-g{config.grid}-s{config.data_seed}"
                             f"-t{config.tokenizer_steps}.pt")
     if path.exists():
-        return restored(Tokenizer, load(path, "tokenizer")["tokenizer"], path)
+        return restored(Tokenizer, load(path, ["tokenizer"])["tokenizer"], path)
     _, pixels, again = tokenizer_pixels(config, "train", 2000)
     tokenizer = train_tokenizer(pixels, again, seed=config.data_seed, steps=config.tokenizer_steps)
     save(path, tokenizer=tokenizer.state_dict())
