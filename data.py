@@ -15,7 +15,7 @@ import torch
 from ipt_mini import plots
 from ipt_mini.config import (GRIDS, SUPERVISIONS, TASK_NAMES, Settings, UserError, parse,
                              run_main, setting)
-from ipt_mini.sequence import N_WORDS, SUPERVISION, Data, layout, pack, token_code
+from ipt_mini.sequence import N_WORDS, SUPERVISION, Data, layout, pack
 from ipt_mini.tasks import TASKS, make, shortcut_scores, splits
 from ipt_mini.tasks.grid import DARK, NAMES, OBJECT, WALL, render
 from ipt_mini.tasks.words import COMPASS, ID, WORDS, text
@@ -57,7 +57,7 @@ def show_sequence(examples, supervision, path):
     fields |= {"views": fields["views"].flatten(2), "imagination": fields["imagination"].flatten(1)}
     data, branches = Data(**fields), SUPERVISION[supervision]
     where, (tokens, targets) = layout(data, branches), pack(data, branches)
-    names = [WORDS[t] if t < N_WORDS else NAMES[token_code(t)] for t in tokens[0].tolist()]
+    names = [WORDS[t] if t < N_WORDS else NAMES[t - N_WORDS] for t in tokens[0].tolist()]
     loss = torch.zeros(len(names), dtype=torch.bool)
     loss[where.loss_at] = targets[0] >= 0
     plots.sequence([name.replace("-", "\n") for name in names], where.segment.tolist(),

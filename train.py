@@ -27,7 +27,7 @@ from ipt_mini.generate import decode
 from ipt_mini.losses import LossInput, positions, rarity
 from ipt_mini.run import (Clock, get_tokenizer, load_run, machine, new_model, open_folder, prepare,
                           save, stop_signals, write_json, write_log)
-from ipt_mini.sequence import IMAGINE, N_WORDS, SUPERVISION, Layout, code_token, layout, pack
+from ipt_mini.sequence import IMAGINE, N_WORDS, SUPERVISION, Layout, layout, pack
 from ipt_mini.tasks import TASKS
 from ipt_mini.tasks.words import PAD
 from ipt_mini.tokenizer import Tokenizer
@@ -104,7 +104,7 @@ def corrupted(model, examples, rows, config, step):
     if config.corrupt_by == "own":                # a token is predicted at the position before it
         h = model.states(tokens, examples.pose[rows], where, examples.padded, before)
         chance = model.head(h)[..., N_WORDS:].softmax(-1).flatten(0, 1)
-    drawn = code_token(chance.multinomial(1, generator=rng)).view(wrong.shape)
+    drawn = chance.multinomial(1, generator=rng).view(wrong.shape) + N_WORDS
     tokens[:, before + 1] = torch.where(wrong, drawn, tokens[:, before + 1])
     return tokens
 

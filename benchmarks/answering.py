@@ -16,7 +16,7 @@ import torch
 from ipt_mini.config import Config, run_main
 from ipt_mini.generate import Decoded, answer_words, decode
 from ipt_mini.run import new_model, prepare
-from ipt_mini.sequence import ANSWER, IMAGINE, N_WORDS, imagining_order, layout, pack, token_code
+from ipt_mini.sequence import ANSWER, IMAGINE, N_WORDS, imagining_order, layout, pack
 
 
 def uncached(model, data, answers):
@@ -29,7 +29,7 @@ def uncached(model, data, answers):
         h = model.states(tokens, data.pose, where, False, where.loss_at[i:i + 1])
         logits = model.head(h)[:, 0]
         if i < cells:
-            codes[:, order[i]] = token_code(N_WORDS + logits[:, N_WORDS:].argmax(1))
+            codes[:, order[i]] = logits[:, N_WORDS:].argmax(1)
     return Decoded(answers[logits[:, answers].argmax(1)], codes)
 
 

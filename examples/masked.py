@@ -20,8 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))     # run from anyw
 from ipt_mini.config import Config, Parser, UserError, default_loss, run_main, terms_of
 from ipt_mini.generate import decode
 from ipt_mini.run import get_tokenizer, machine, new_model, prepare
-from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, code_token, layout, pack, reading_order,
-                               token_code)
+from ipt_mini.sequence import ANSWER, IMAGINE, N_WORDS, OPENER, layout, pack, reading_order
 from ipt_mini.tasks import TASKS
 from train import optimizers_of, rows_of, train_step, training_set
 
@@ -67,11 +66,11 @@ def imagine(model, data, where, cells, passes):
         chance, code = model.head(states)[..., N_WORDS:].softmax(-1).max(-1)         # (B, P)
         known = tokens[:, cells] != OPENER[IMAGINE]
         chance = chance.masked_fill(known, 2)                                        # they stay
-        code = torch.where(known, token_code(tokens[:, cells]), code)
+        code = torch.where(known, tokens[:, cells] - N_WORDS, code)
         n_known = len(cells) - int(len(cells) * math.cos(math.pi / 2 * k / passes))
         sure = chance.argsort(1, descending=True).argsort(1) < max(n_known, 1)
-        tokens[:, cells] = torch.where(sure, code_token(code), OPENER[IMAGINE])
-    return reading_order(token_code(tokens[:, cells]))
+        tokens[:, cells] = torch.where(sure, code + N_WORDS, OPENER[IMAGINE])
+    return reading_order(tokens[:, cells] - N_WORDS)
 
 
 def fit(config, tokenizer):

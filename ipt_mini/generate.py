@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 
 from ipt_mini.model import KVCache
-from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, THINK, code_token, layout,
-                               near_to_far, reading_order)
+from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, THINK, layout, near_to_far,
+                               reading_order)
 from ipt_mini.tasks import TASKS
 from ipt_mini.tasks.words import ID, PAD
 
@@ -32,7 +32,7 @@ class Stream:
         self.pose = data.pose
         self.cache = KVCache(model.config, len(data.answer), len(self.layout.segment),
                              data.views.device)
-        self.feed(torch.cat([code_token(data.views.flatten(1)), data.query], 1))
+        self.feed(torch.cat([data.views.flatten(1) + N_WORDS, data.query], 1))
 
     def feed(self, tokens):
         """Append tokens (B, t); return the logits (B, V) of what follows the last one."""
@@ -57,7 +57,7 @@ def oracle(model, data, answers):
     """Answer after the true imagination, or whatever else data.imagination holds."""
     stream = Stream(model, data, (IMAGINE, ANSWER))
     stream.open(IMAGINE)
-    stream.feed(code_token(near_to_far(data.imagination)))
+    stream.feed(near_to_far(data.imagination) + N_WORDS)
     return Decoded(stream.answer(answers))
 
 
@@ -68,7 +68,7 @@ def imagine(model, data, answers, pick=lambda logits: logits.argmax(1, keepdim=T
     codes = []
     for _ in range(data.imagination.shape[1]):
         codes.append(pick(logits[:, N_WORDS:]))                            # image tokens only
-        logits = stream.feed(code_token(codes[-1]))
+        logits = stream.feed(codes[-1] + N_WORDS)
     return Decoded(stream.answer(answers), reading_order(torch.cat(codes, 1)))
 
 

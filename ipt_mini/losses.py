@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ipt_mini.sequence import ANSWER, IMAGINE, N_WORDS, THINK, token_code
+from ipt_mini.sequence import ANSWER, IMAGINE, N_WORDS, THINK
 
 
 class LossInput(NamedTuple):
@@ -72,7 +72,7 @@ def imagined(batch):
     """(P(code) (M, K) among codes only, target codes (M,), codebook (K, D)) of imagined cells."""
     here = positions(batch.segment, IMAGINE, batch.logits.device)
     return (batch.logits[:, here, N_WORDS:].flatten(0, 1).softmax(-1),
-            token_code(batch.targets[:, here].flatten()), batch.tokenizer.quantizer.codebook)
+            batch.targets[:, here].flatten() - N_WORDS, batch.tokenizer.quantizer.codebook)
 
 
 def discrepancy(batch):

@@ -30,17 +30,7 @@ SUPERVISION = {               # the branches that are trained, each a tuple of s
     "ipt": ((IMAGINE, ANSWER),),
     "mixed": ((IMAGINE, ANSWER), (ANSWER,)),
 }
-N_WORDS = len(WORDS)          # token ids: words first, then the codes of the tokenizer
-
-
-def code_token(code):
-    """VQ code -> token id, the one place where the two are told apart (with `token_code`)."""
-    return code + N_WORDS
-
-
-def token_code(token):
-    """Token id -> VQ code."""
-    return token - N_WORDS
+N_WORDS = len(WORDS)          # token ids: words first; code k of the tokenizer is N_WORDS + k
 
 
 def imagining_order(cells):
@@ -123,13 +113,13 @@ def pack(data, branches):
     """(tokens (n, T), targets (n, L)) of all examples; a target of -1 carries no loss."""
     n = len(data.answer)
     column = lambda token: torch.full((n, 1), token, device=data.query.device)
-    tokens = [code_token(data.views.flatten(1)), data.query]
+    tokens = [data.views.flatten(1) + N_WORDS, data.query]
     targets = []
     for branch in branches:
         for segment in branch:
             tokens.append(column(OPENER[segment]))
             if segment == IMAGINE:
-                tokens.append(code_token(near_to_far(data.imagination)))
+                tokens.append(near_to_far(data.imagination) + N_WORDS)
                 targets.append(tokens[-1])
             elif segment == THINK:
                 tokens.append(data.cot)

@@ -9,8 +9,7 @@ from ipt_mini.losses import LOSSES, SEGMENT_OF, LossInput, parse_loss, rarity
 from ipt_mini.model import Model
 from ipt_mini.run import new_model
 from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, QUERY, SUPERVISION, THINK, VIEW, Data,
-                               code_token, imagining_order, layout, near_to_far, pack, reading_order,
-                               token_code)
+                               imagining_order, layout, near_to_far, pack, reading_order)
 from ipt_mini.tasks import TASKS, grid, make
 from ipt_mini.tasks.words import ID, PAD
 from ipt_mini.tokenizer import Tokenizer
@@ -50,13 +49,13 @@ def test_pack_and_layout_round_trip(data, name):
     where, (tokens, targets) = layout(data, BRANCHES[name]), pack(data, BRANCHES[name])
     assert len(where.segment) == tokens.shape[1] and len(where.loss_at) == targets.shape[1]
     part = lambda segment: tokens[:, where.segment == segment]
-    assert torch.equal(token_code(part(VIEW)), data.views.flatten(1))
+    assert torch.equal(part(VIEW) - N_WORDS, data.views.flatten(1))
     assert torch.equal(part(QUERY), data.query)
     kind = where.loss_segment
     if (IMAGINE, ANSWER) in BRANCHES[name]:
         order = imagining_order(25)
-        assert torch.equal(token_code(part(IMAGINE)[:, 1:]), data.imagination[:, order])
-        assert torch.equal(token_code(targets[:, kind == IMAGINE]), data.imagination[:, order])
+        assert torch.equal(part(IMAGINE)[:, 1:] - N_WORDS, data.imagination[:, order])
+        assert torch.equal(targets[:, kind == IMAGINE] - N_WORDS, data.imagination[:, order])
         shown = where.row[where.segment == IMAGINE][1:], where.next_row[where.segment == IMAGINE][:-1]
         assert torch.equal(*shown) and shown[0].tolist() == (1 + order // 5).tolist()
     if (THINK, ANSWER) in BRANCHES[name]:
@@ -79,7 +78,7 @@ def test_prefix_sees_itself_both_ways_and_nothing_that_follows(data, model):
     base = model(tokens, data.pose, where)
     early = model(change(start - 1, ID["walk"]), data.pose, where)           # the last of the prefix
     assert ((early - base).abs().amax((0, 2)) > 1e-6).all()                  # reaches every position
-    later = model(change(start + 3, code_token(9)), data.pose, where)        # inside the imagination
+    later = model(change(start + 3, N_WORDS + 9), data.pose, where)        # inside the imagination
     moved = (later - base).abs().amax((0, 2)) > 1e-6
     imagine_end = start + 1 + data.imagination.shape[1] + 1
     assert not moved[:start + 3].any() and moved[start + 3:imagine_end].all()
@@ -143,7 +142,7 @@ def test_cached_decoding_equals_uncached(data, model):
     out = generate.decode(model, data, "mvc", "imagine", batch=5)
     tokens = pack(data._replace(imagination=out.imagination), (branch,))[0]
     logits = model(tokens, data.pose, where)
-    greedy = token_code(logits[:, prefix(where):-2, N_WORDS:].argmax(-1) + N_WORDS)
+    greedy = logits[:, prefix(where):-2, N_WORDS:].argmax(-1)
     assert torch.equal(greedy, out.imagination[:, imagining_order(25)])
     assert torch.equal(answers[logits[:, -1, answers].argmax(1)], out.answer)
     thought = generate.decode(model, data, "mvc", "think")
@@ -205,7 +204,7 @@ def test_corruption_replaces_its_share_of_imagined_inputs_and_nothing_else(model
     assert torch.equal(examples.tokens, tokens)                     # the data stay as they were
     if by == "own":                                                 # what it says there, not any code
         logits = model(tokens[rows], data.pose[rows], where)[:, inputs.nonzero().flatten() - 1, N_WORDS:]
-        chance = logits.softmax(-1).gather(2, token_code(seen[:, inputs])[..., None])[changed[:, inputs]]
+        chance = logits.softmax(-1).gather(2, (seen[:, inputs] - N_WORDS)[..., None])[changed[:, inputs]]
         assert chance.mean() > 0.3
 
 
@@ -241,7 +240,7 @@ def test_oracle_reads_the_picture_it_is_given(data, model):
     assert torch.equal(answers[logits[:, -1, answers].argmax(1)], oracle.answer)
     stream = generate.Stream(model, data, (IMAGINE, ANSWER))
     stream.open(IMAGINE)
-    stream.feed(code_token(near_to_far(data.imagination)))
+    stream.feed(near_to_far(data.imagination) + N_WORDS)
     assert torch.allclose(stream.open(ANSWER), logits[:, -1], atol=1e-4)
 
 
@@ -286,7 +285,7 @@ def test_each_variant_by_hand_and_only_on_imagined_cells(data, model, term):
     book, decoder, by_hand = batch.tokenizer.quantizer.codebook, batch.tokenizer.decoder, []
     with torch.no_grad():
         for b, l in [(b, l) for b in range(len(batch.targets)) for l in here.nonzero().flatten().tolist()]:
-            t, p = token_code(batch.targets[b, l]), batch.logits[b, l, N_WORDS:].softmax(0)
+            t, p = batch.targets[b, l] - N_WORDS, batch.logits[b, l, N_WORDS:].softmax(0)
             far = (book - book[t]).square().sum(1)
             cell = lambda z: decoder(z.view(1, -1, 1, 1))
             by_hand.append({
@@ -320,9 +319,7 @@ def test_weights_and_their_schedule():
 
 
 def test_words_and_codes_do_not_overlap():
-    codes = torch.arange(32)
-    assert torch.equal(token_code(code_token(codes)), codes)
-    assert code_token(0) == N_WORDS == max(ID.values()) + 1
+    assert N_WORDS == max(ID.values()) + 1
 
 
 def test_rows_come_in_uneven_shares_first_and_all_of_them_later():
