@@ -17,6 +17,15 @@ def test_file_tree_is_complete_and_true():
     assert told == there - {"ipt_mini/__init__.py"}
 
 
+def test_line_counts_are_true():
+    count = lambda paths: f"{sum(len(path.read_text().splitlines()) for path in paths):,}"
+    package = [*ROOT.glob("*.py"), *(ROOT / "ipt_mini").rglob("*.py")]
+    after = ("run.py", "config.py", "compare.py", "measure.py", "plots.py")
+    method = [path for path in package if path.parent != ROOT and path.name not in after]
+    assert f"{count(package)} lines in all" in README
+    assert f"has {count(method)}." in README
+
+
 def test_flags_and_pictures_exist():
     commands = re.findall(r"python ((?:train|eval|data)\.py)([^\n`]*)", README)
     assert len(commands) > 5
