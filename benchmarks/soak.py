@@ -29,7 +29,7 @@ from report import ROOT, publish, stamp
 
 import torch
 
-SETTINGS = ("--task pt --out runs/soaked --steps 30 --eval-every 10 --n-train 1024 --n-val 64 --n-test 300 "
+SETTINGS = ("--task pt --out runs/soaked --steps 30 --eval-every 10 --n-train 1024 --n-val 64 --n-test 4000 "
             "--batch-size 32 --n-layer 2 --n-embd 32 --n-head 2 --tokenizer-steps 320").split()
 STAGES = ("tokenizer", "data", "training", "saving", "evaluation")
 CHAIN = ("tokenizer", "data", *("training", "saving") * 3, "evaluation")
