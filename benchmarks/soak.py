@@ -75,9 +75,9 @@ def unbroken(folder):
     stage, began = None, time.perf_counter()
     for line in process.stdout:
         now, line = time.perf_counter(), line.decode().strip()
-        if stage in seconds:
-            seconds[stage] += now - began
         if line in STAGES:
+            if stage:
+                seconds[stage] += now - began
             stage, began = line, now
             entered[line] += 1
     seconds[stage] += time.perf_counter() - began

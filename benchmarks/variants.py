@@ -70,9 +70,10 @@ def job(name, seed, steps):
 
 
 def compared(folders):
-    """What `eval.py` prints of these runs, as lines."""
-    return subprocess.run([sys.executable, "eval.py", *folders], cwd=ROOT, check=True,
-                          capture_output=True, text=True).stdout.splitlines()
+    """The table that `eval.py` prints of these runs, as lines."""
+    told = subprocess.run([sys.executable, "eval.py", *folders], cwd=ROOT, check=True,
+                          capture_output=True, text=True).stdout
+    return told.split("\n\n")[0].splitlines()          # below it, each run by itself
 
 
 def train_one(command):

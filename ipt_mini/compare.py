@@ -24,7 +24,7 @@ def interval(values):
 
 def read_runs(paths):
     """[{seed: run}] by group, in order; a run is dict(path, group, settings but the seed, figures
-    {name: percent}, log {step, seconds, accuracy: [number]})."""
+    {name: percent}, questions as told below the table, log {step, seconds, accuracy: [number]})."""
     groups = {}
     for path in paths:
         file = path / "metrics.json"
@@ -33,9 +33,12 @@ def read_runs(paths):
         with reading(file):
             metrics = json.loads(file.read_text())
             settings, test = compared(config_from(metrics["config"])), metrics["test"]
-            figures = {k: float(f["accuracy"]) for k, f in test.items() if k != "shortcuts"}
+            answers = {k: f for k, f in test.items() if k != "shortcuts"}
+            figures = {k: float(f["accuracy"]) for k, f in answers.items()}
+            questions = ", ".join(f"{k} {f['accuracy']} [{f['low']}, {f['high']}] n {f['n']}"
+                                  for k, f in answers.items())
             figures |= {"exact images": float(f["imagination"]["exact_images"])
-                        for f in test.values() if "imagination" in f}
+                        for f in answers.values() if "imagination" in f}
             val = next(key for key in metrics["log"][0] if key.startswith("val_"))
             keys = {"step": "step", "seconds": "seconds", "accuracy": val}
             log = {k: [float(row[key]) for row in metrics["log"]] for k, key in keys.items()}
@@ -44,7 +47,7 @@ def read_runs(paths):
         if seed in group:
             raise UserError(f"{path}: the same settings and seed as {group[seed]['path']}")
         group[seed] = dict(path=path, group=path.name.removesuffix(f"-s{seed}"), settings=settings,
-                           figures=figures, log=log)
+                           figures=figures, questions=questions, log=log)
     return list(groups.values())
 
 
@@ -60,7 +63,8 @@ def verdict(differences):
 
 
 def markdown(groups):
-    """Lines of a table: a row per group, mean ± interval over seeds, verdict against the first."""
+    """Lines of a table: a row per group, mean ± interval over seeds, verdict against the first.
+    Below it each run with its intervals over questions: another question than that of seeds."""
     firsts = [next(iter(group.values())) for group in groups]
     names = list(dict.fromkeys(name for run in firsts for name in run["figures"]))
     differ = {k: v for k, v in firsts[0]["settings"].items()
@@ -82,3 +86,6 @@ def markdown(groups):
                           for seed, run in groups[0].items() if seed in group]
                 cells[-1] += f" ({verdict(paired)})"
         yield "| " + " | ".join(cells) + " |"
+    yield from ("", "95% intervals over the questions of each run:", "")
+    for run in (run for group in groups for run in group.values()):
+        yield f"- {run['path'].name}: {run['questions']}"

@@ -70,9 +70,11 @@ def test_own_loss_term_and_comparison_of_seeds(here):
     assert (folder / "my_terms.py").read_text() == OWN
     names = [f"runs/pet-mixed-{name}-s{seed}" for name, _ in variants for seed in (0, 1)]
     table = script("eval.py", *names, cwd=here).stdout
-    by_hand = [[json.loads((here / n / "metrics.json").read_text())["test"]["imagine"]["accuracy"] for n in names[i:i + 2]]
-               for i in (0, 2)]
-    mean = sum(by_hand[1]) / 2 - sum(by_hand[0]) / 2
+    figures = [json.loads((here / n / "metrics.json").read_text())["test"]["imagine"] for n in names]
+    mean = sum(f["accuracy"] for f in figures[2:]) / 2 - sum(f["accuracy"] for f in figures[:2]) / 2
+    for name, f in zip(names, figures):                      # and each run over its questions, apart
+        line = next(line for line in table.splitlines() if line.startswith(f"- {name[5:]}:"))
+        assert f"imagine {f['accuracy']} [{f['low']}, {f['high']}] n {f['n']}" in line
     assert f"({mean:+.1f} ±" in table and "my_loss" in table and (here / "runs/compare.png").exists()
     for term, says in (("bad", "bad is no number at step 1"), ("shape", "shape returned")):
         ran = script("train.py", "--task", "pet", *TINY, "--name", term, "--loss", f"answer=1,wrong.py:{term}=1",
