@@ -37,7 +37,7 @@ BUGS = [  # (what is wrong, file, right, wrong)
     ("the cache forgets where it is", "ipt_mini/model.py",
      "self.turns(layout, slice(start, end))", "self.turns(layout, slice(0, end - start))"),
     ("the loss of the answer falls on the imagination too", "ipt_mini/losses.py",
-     "here = batch.segment == segment", "here = batch.segment >= segment"),
+     "(segments == segment).nonzero()", "(segments >= segment).nonzero()"),
     ("test scenes occur in training", "ipt_mini/tasks/__init__.py",
      "rows = np.flatnonzero(split_of(drawn[\"scene\"]) == part)",
      "rows = np.arange(len(drawn[\"scene\"]))"),

@@ -173,3 +173,10 @@ def test_a_bound_is_told_as_a_bound(t):
     text = "\n".join(t.lines_of({"pt, seed 0": found}))
     assert "| ours | as ours | 1.0 | 500 | 1.0 | 1.00 | 91.0 |" in text
     assert "| plain | as ours | 1.0 | > 1,000 | > 1.0 | > 5.10 | 25.0 |" in text
+
+
+def test_planted_bugs_can_still_be_planted(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from planted_bugs import BUGS
+    for what, file, right, _ in BUGS:
+        assert (ROOT / file).read_text().count(right) == 1, what
