@@ -85,7 +85,8 @@ def training_set(config, tokenizer):
     tokens, targets = pack(data, branches)
     words = torch.ones(N_WORDS, device=tokens.device)
     weight = torch.cat([words, rarity(data.imagination, tokenizer.n_codes, config.rarity)])
-    return TrainingSet(tokens, targets, data.pose, layout(data, branches),
+    return TrainingSet(tokens, targets, data.pose,
+                       layout(data, branches, config.answer_sees_views),
                        bool((tokens == PAD).any()), weight, examples.kind)
 
 

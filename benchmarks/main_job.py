@@ -5,15 +5,20 @@
 """
 import argparse
 import json
+import math
 import subprocess
 import sys
 
 from report import ROOT, publish
+from time_to_accuracy import TARGET
 
 from ipt_mini.compare import interval
 
 ROWS = {
     "minutes, all stages": lambda m: m["minutes"]["all"],
+    "of it training until the goal in validation": lambda m: next(
+        (row["seconds"] / 60 for row in m["log"]
+         if row["val_imagine"] >= TARGET[m["config"]["task"]]), math.nan),
     "imagine accuracy": lambda m: m["test"]["imagine"]["accuracy"],
     "exact imagined images": lambda m: m["test"]["imagine"]["imagination"]["exact_images"],
     "foreground cells": lambda m: m["test"]["imagine"]["imagination"]["foreground_cells"],
@@ -42,7 +47,8 @@ def main():
     seeds = "seed 0" if a.seeds == 1 else f"seeds 0 to {a.seeds - 1}, mean and 95% t interval over seeds"
     lines = [f"`python benchmarks/main_job.py --seeds {a.seeds}`: n = {n} test questions, {seeds}; "
              f"{machine['cpu']}, {machine['threads']} thread{'s' * (machine['threads'] > 1)}, Python {machine['python']}, torch "
-             f"{machine['torch']}, {machine['date']}. Accuracy in %.", "",
+             f"{machine['torch']}, {machine['date']}. Accuracy in %. Goal: "
+             + ", ".join(f"{task.upper()} {100 * TARGET[task]:.0f}%" for task in runs) + " after imagining.", "",
              "| | " + " | ".join(task.upper() for task in runs) + " |", "|---|" + "---|" * len(runs)]
     table = {}
     for name, figure in ROWS.items():

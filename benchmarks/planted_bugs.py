@@ -22,6 +22,8 @@ BUGS = [  # (what is wrong, file, right, wrong)
      "(position[:, None] >= position)", "(position[:, None] + 1 >= position)"),
     ("the branches of mixed see each other", "ipt_mini/sequence.py",
      "(branch[:, None] == branch) & (", "("),
+    ("the answer sees the views past the imagination", "ipt_mini/sequence.py",
+     "mask &= ~(", "mask & ~("),
     ("the answer leaks into the prefix", "ipt_mini/sequence.py",
      "tokens = [data.views.flatten(1) + N_WORDS, data.query]",
      "tokens = [data.views.flatten(1) + N_WORDS, torch.cat([data.query[:, :-1], data.answer[:, None]], 1)]"),

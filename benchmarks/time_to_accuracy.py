@@ -68,11 +68,12 @@ REMOVED = {
     "after": "loss on what follows the prefix only",
     "prefix": "the same, and a prefix that sees itself in both directions (so it has no next token "
               "left to predict)",
+    "blind": "an answer that, after an imagination, does not see the views",
     "weights": "our weights: the answer's rises, rare codes weigh more",
     "curriculum": "our curriculum",
     "imagine": "no sequences that answer directly",
 }
-ALL = ("muon", "places", "prefix", "weights", "curriculum")    # what ours removes of them
+ALL = ("muon", "places", "prefix", "blind", "weights", "curriculum")    # what ours removes of them
 FOREVER = 10 ** 9             # steps of a training that is not to end: its rate stays
 GROUPS = (VIEW, IMAGINE, ANSWER)                     # of positions: the first stands for all else
 
@@ -176,7 +177,7 @@ def parts_of(data, name, after=False):
     data = data if "places" in removed else spoken(data)
     for branch in ((IMAGINE, ANSWER), (ANSWER,))[:1 if "imagine" in removed else 2]:
         tokens, targets = pack(data, (branch,))
-        where = layout(data, (branch,))
+        where = layout(data, (branch,), answer_sees_views="blind" not in removed)
         if "prefix" not in removed:
             where = where._replace(mask=where.mask.tril())
         every = torch.cat([tokens[:, 1:], targets[:, -1:]], 1)        # (n, T), each the next token
@@ -458,8 +459,8 @@ def lines_of(results):
             yield (f"Learning rates, validation loss after {r['search'][0]['step']:,} steps: "
                    f"{', '.join(tried)}.")
         yield ""
-    yield from ("What plain+X removes of plain's handicaps (all: muon, places, prefix, weights "
-                "and curriculum together; all-X: these but X):", "",
+    yield from ("What plain+X removes of plain's handicaps (all: muon, places, prefix, blind, "
+                "weights and curriculum together; all-X: these but X):", "",
                 *(f"- {name}: {what}" for name, what in REMOVED.items()))
 
 

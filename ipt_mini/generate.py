@@ -28,8 +28,8 @@ class Stream:
     read at once."""
 
     def __init__(self, model, data, branch):
-        self.model, self.layout = model, layout(data, (branch,))
-        self.pose = data.pose
+        self.model, self.pose = model, data.pose
+        self.layout = layout(data, (branch,), model.config.answer_sees_views)
         self.cache = KVCache(model.config, len(data.answer), len(self.layout.segment),
                              data.views.device)
         self.feed(torch.cat([data.views.flatten(1) + N_WORDS, data.query], 1))

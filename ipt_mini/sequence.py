@@ -7,6 +7,7 @@
 The prefix (views and query) attends to itself in both directions and carries no loss. What follows
 it is a branch, causal, opened by a token that selects the mode. With several branches (`mixed`)
 each of them follows the same prefix and none sees another: one pass trains all modes at once.
+An answer after an imagination does not see the views: what it knows of them, it has imagined.
 A token predicts the next one of its segment: <imagine> predicts c1, <answer> the answer, and the
 last word of a thought predicts <answer>. The answer itself is never an input.
 A picture is imagined from near to far, see `imagining_order`.
@@ -81,8 +82,9 @@ class Layout(NamedTuple):
     loss_segment: torch.Tensor  # (L,) their segments; on the CPU, see `losses.positions`
 
 
-def layout(data, branches):
-    """The Layout of sequences made of `data` and the given branches (see SUPERVISION)."""
+def layout(data, branches, answer_sees_views=False):
+    """The Layout of sequences made of `data` and the given branches (see SUPERVISION).
+    answer_sees_views: even where an imagination stands between the views and the answer."""
     n_views, cells = data.views.shape[1:]
     n = round(cells ** 0.5)
     cell = [(1 + i // n, 1 + i % n) for i in range(cells)]
@@ -104,6 +106,10 @@ def layout(data, branches):
     tensor = lambda values: torch.tensor(values, device=data.views.device)
     branch, position = tensor(branch), tensor(range(len(rows)))
     mask = (branch == 0) | ((branch[:, None] == branch) & (position[:, None] >= position))
+    if not answer_sees_views:  # else it may count, say, in the views, and the picture is decoration
+        kind = tensor(segment)
+        imagined = torch.isin(branch, branch[kind == IMAGINE])
+        mask &= ~(((kind == ANSWER) & imagined)[:, None] & (kind == VIEW))
     return Layout(*map(tensor, (segment, order, row, col, next_row, next_col)), mask,
                   tensor(loss).nonzero().flatten(),
                   torch.tensor([s for s, has_loss in zip(segment, loss) if has_loss]))

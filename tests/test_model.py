@@ -1,4 +1,6 @@
 """Sequence, model, losses and decoding."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -83,6 +85,22 @@ def test_prefix_sees_itself_both_ways_and_nothing_that_follows(data, model):
     imagine_end = start + 1 + data.imagination.shape[1] + 1
     assert not moved[:start + 3].any() and moved[start + 3:imagine_end].all()
     assert not moved[imagine_end:].any()                                     # other branches do not see it
+
+
+def test_an_answer_after_an_imagination_sees_no_view_but_by_it(data, model):
+    """One block hands on only what a token itself sees: changed views do not reach that answer."""
+    one = new_model(replace(model.config, n_layer=1))
+    torch.nn.init.normal_(one.blocks[0].attention.out.weight)
+    branches = BRANCHES["all"]
+    tokens, seen = pack(data, branches)[0], []
+    other = torch.cat([data.views.flatten(1).roll(1, 1) + N_WORDS, tokens[:, data.views[0].numel():]], 1)
+    for sees in (False, True):
+        where = layout(data, branches, answer_sees_views=sees)
+        reached = (one(tokens, data.pose, where) - one(other, data.pose, where)).abs().amax((0, 2)) > 1e-6
+        seen.append(reached[where.segment == ANSWER].tolist())
+        assert reached[where.segment == IMAGINE].all()             # what it draws, it draws from them
+    after_picture = [IMAGINE in branch for branch in branches if ANSWER in branch]
+    assert seen == [[not imagined for imagined in after_picture], [True] * len(after_picture)]
 
 
 def test_the_compass_is_imagined_first_and_near_rows_before_those_they_hide():
