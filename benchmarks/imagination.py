@@ -1,6 +1,9 @@
 """Is the imagination used, and does it hold out of the domain? From the runs that main_job.py trained.
 
-    python benchmarks/imagination.py [--seeds 3]      writes benchmarks/imagination.md, .json; about 3 minutes
+    python benchmarks/imagination.py [--seeds 3]      writes benchmarks/imagination.md, .json; about 6 minutes
+
+What hiding the views from the answer does is told too, once the other runs are there, for each task:
+    python train.py --task pet --answer-sees-views --name views --seeds 3
 
 Also copies the pictures that the README shows from the runs of seed 0 to docs/.
 """
@@ -15,6 +18,33 @@ from report import ROOT, publish, stamp
 from ipt_mini.compare import interval
 
 TASKS = ("pet", "pt", "mvc")
+HIDING = {"imagine accuracy": lambda test, row: test["imagine"]["accuracy"],
+          "exact imagined images": lambda test, row: test["imagine"]["imagination"]["exact_images"],
+          "direct accuracy": lambda test, row: test["direct"]["accuracy"],
+          "right after random codes": lambda test, row: row["random codes"]["accuracy"],
+          "follows a picture with another answer": lambda test, row: row["picture with another answer"]["follows"]}
+
+
+def evaluated(folder, file, *more):
+    """What eval.py wrote into `file` of a run, after calling it if that is older than the training."""
+    if not (folder / file).exists() or (folder / file).stat().st_mtime < (folder / "metrics.json").stat().st_mtime:
+        subprocess.run([sys.executable, "eval.py", str(folder), *more], cwd=ROOT, check=True,
+                       stdout=subprocess.DEVNULL)
+    return json.loads((folder / file).read_text())
+
+
+def hiding(seeds):
+    """{task: {figure: {"hidden" or "seen": values by seed}}}, of the test split."""
+    figures = {}
+    for task in TASKS:
+        for way, name in (("hidden", ""), ("seen", "-views")):
+            for seed in range(seeds):
+                folder = ROOT / f"runs/{task}-mixed{name}-s{seed}"
+                test = json.loads((folder / "metrics.json").read_text())["test"]
+                rows = {row["picture"]: row for row in evaluated(folder, "replace.json", "--replace")["rows"]}
+                for figure, value in HIDING.items():
+                    figures.setdefault(task, {}).setdefault(figure, {}).setdefault(way, []).append(value(test, rows))
+    return figures
 
 
 def main():
@@ -25,17 +55,12 @@ def main():
     for task in TASKS:
         for seed in range(seeds):
             folder = ROOT / f"runs/{task}-mixed-s{seed}"
-            trained = (folder / "metrics.json").stat().st_mtime
-            for file, more in (("eval.json", []), ("replace.json", ["--replace"])):
-                if not (folder / file).exists() or (folder / file).stat().st_mtime < trained:
-                    subprocess.run([sys.executable, "eval.py", str(folder), *more], cwd=ROOT, check=True,
-                                   stdout=subprocess.DEVNULL)
-            report = json.loads((folder / "eval.json").read_text())
+            report = evaluated(folder, "eval.json")
             for split in (s for s in report if s not in ("machine", "options")):
                 for decode in ("direct", "imagine", "oracle"):
                     outside.setdefault((task, split), {}).setdefault(decode, []).append(report[split][decode]["accuracy"])
                 outside[task, split].setdefault("exact", []).append(report[split]["imagine"]["imagination"]["exact_images"])
-            for row in json.loads((folder / "replace.json").read_text())["rows"]:
+            for row in evaluated(folder, "replace.json", "--replace")["rows"]:
                 replaced.setdefault(row["picture"], {}).setdefault(task, []).append((row["accuracy"], row["follows"]))
     for task in TASKS:
         shutil.copy(ROOT / f"runs/{task}-mixed-s0/samples.png", ROOT / f"docs/samples-{task}.png")
@@ -53,7 +78,16 @@ def main():
               "| picture | " + " | ".join(task.upper() for task in TASKS) + " |", "|---|---|---|---|"]
     lines += [f"| {picture} | " + " | ".join(" / ".join(map(mean, zip(*by[task]))) for task in TASKS) + " |"
               for picture, by in replaced.items()]
-    publish("imagination", lines, dict(splits={" ".join(k): v for k, v in outside.items()}, replaced=replaced))
+    results = dict(splits={" ".join(k): v for k, v in outside.items()}, replaced=replaced)
+    if (ROOT / f"runs/mvc-mixed-views-s{seeds - 1}/metrics.json").exists():
+        results["hiding"] = hiding(seeds)
+        lines += ["", "The default, where an answer that follows an imagination does not see the views, against "
+                  "`--answer-sees-views --name views`, the same steps:", "",
+                  "| | " + " | ".join(f"{task.upper()}, {way}" for task in TASKS for way in ("hidden", "seen")) + " |",
+                  "|---|" + "---|" * 6]
+        lines += [f"| {figure} | " + " | ".join(mean(results["hiding"][task][figure][way])
+                                               for task in TASKS for way in ("hidden", "seen")) + " |" for figure in HIDING]
+    publish("imagination", lines, results)
 
 
 if __name__ == "__main__":
