@@ -61,7 +61,7 @@ TARGET = {"pet": 0.95, "pt": 0.90, "mvc": 0.90}      # validation accuracy after
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)     # learning rates tried
 SEARCH = 500                  # steps of each of these trials
 TIMES = 5.6                   # plain and gpt2 may take this times our time
-TIMES_REMOVED = 1.5           # plain+X
+TIMES_REMOVED = 2             # plain+X, all-X
 REMOVED = {
     "muon": "Muon for the matrices of the blocks, with our rates",
     "places": "our embeddings of rows, columns and poses, rotary positions, turned heads",

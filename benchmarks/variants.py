@@ -30,7 +30,6 @@ RECORD = ROOT / "benchmarks/variants.json"
 VARIANTS = {                                   # name -> settings that differ from the default
     "": {},
     "label": dict(supervision="label"),
-    "views": dict(answer_sees_views=True),
     "discrepancy": dict(loss=BASE + ",discrepancy=0.5"),
     "smoothed": dict(loss=BASE.replace("imagination=1", "imagination=0.5,smoothed=0.5")),
     "soft": dict(loss=BASE + ",soft_decode=1"),
@@ -65,8 +64,7 @@ def job(name, seed, steps):
     """(command of a run, its folder)."""
     settings = VARIANTS[name] | (dict(steps=steps) if steps != pt.STEPS else {})
     settings |= dict(name=name) if name else {}
-    flags = [part for k, v in settings.items()
-             for part in ("--" + k.replace("_", "-"), str(v))[:1 if v is True else 2]]
+    flags = [part for k, v in settings.items() for part in ("--" + k.replace("_", "-"), str(v))]
     folder = f"runs/pt-{settings.get('supervision', 'mixed')}{'-' * bool(name)}{name}-s{seed}"
     return [sys.executable, "train.py", "--task", "pt", "--seed", str(seed), *flags], folder
 
