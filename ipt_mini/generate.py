@@ -8,6 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 from ipt_mini.model import KVCache
 from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, THINK, layout, near_to_far,
@@ -24,28 +25,26 @@ class Decoded(NamedTuple):
 
 
 class Stream:
-    """Sequences of one branch that grow from left to right, with their cache; views and query are
-    read at once."""
+    """Sequences of one branch that grow from left to right, with their cache: views, query and the
+    token that opens the branch at once. `logits` (B, V): of what follows the last token."""
 
     def __init__(self, model, data, branch):
         self.model, self.pose = model, data.pose
         self.layout = layout(data, (branch,), model.config.answer_sees_views)
         self.cache = KVCache(model.config, len(data.answer), len(self.layout.segment),
                              data.views.device)
-        self.feed(torch.cat([data.views.flatten(1) + N_WORDS, data.query], 1))
+        self.feed(torch.cat([data.views.flatten(1) + N_WORDS, data.query], 1), branch[0])
 
-    def feed(self, tokens):
-        """Append tokens (B, t); return the logits (B, V) of what follows the last one."""
+    def feed(self, tokens, segment=None):
+        """Append tokens (B, t), and the one that opens a segment, if any."""
+        if segment is not None:
+            tokens = F.pad(tokens, (0, 1), value=OPENER[segment])
         h = self.model.states(tokens, self.pose, self.layout, at=[-1], cache=self.cache)
-        return self.model.head(h[:, 0])
-
-    def open(self, segment):
-        """Append the token that opens a segment."""
-        return self.feed(torch.full((len(self.pose), 1), OPENER[segment], device=self.pose.device))
+        self.logits = self.model.head(h[:, 0])
 
     def answer(self, answers):
-        """Open the answer and choose among the words `answers` (A,): (B,) words."""
-        return answers[self.open(ANSWER)[:, answers].argmax(1)]
+        """The most likely of the words `answers` (A,): (B,) words."""
+        return answers[self.logits[:, answers].argmax(1)]
 
 
 def direct(model, data, answers):
@@ -56,19 +55,16 @@ def direct(model, data, answers):
 def oracle(model, data, answers):
     """Answer after the true imagination, or whatever else data.imagination holds."""
     stream = Stream(model, data, (IMAGINE, ANSWER))
-    stream.open(IMAGINE)
-    stream.feed(near_to_far(data.imagination) + N_WORDS)
+    stream.feed(near_to_far(data.imagination) + N_WORDS, ANSWER)
     return Decoded(stream.answer(answers))
 
 
 def imagine(model, data, answers, pick=lambda logits: logits.argmax(1, keepdim=True)):
     """Imagine code after code, then answer. `pick` chooses codes (B, 1) from logits (B, K)."""
-    stream = Stream(model, data, (IMAGINE, ANSWER))
-    logits = stream.open(IMAGINE)
-    codes = []
-    for _ in range(data.imagination.shape[1]):
-        codes.append(pick(logits[:, N_WORDS:]))                            # image tokens only
-        logits = stream.feed(codes[-1] + N_WORDS)
+    stream, codes = Stream(model, data, (IMAGINE, ANSWER)), []
+    for left in reversed(range(data.imagination.shape[1])):
+        codes.append(pick(stream.logits[:, N_WORDS:]))                     # image tokens only
+        stream.feed(codes[-1] + N_WORDS, None if left else ANSWER)
     return Decoded(stream.answer(answers), reading_order(torch.cat(codes, 1)))
 
 
@@ -86,14 +82,13 @@ def sample(model, data, answers, temperature=1.0, top_k=0, samples=1, rng=None):
 
 def think(model, data, answers):
     """Write a chain of thought, word after word until <answer> or its longest length; answer."""
-    stream = Stream(model, data, (THINK, ANSWER))
-    logits = stream.open(THINK)
-    words, ended = [], torch.zeros_like(data.answer, dtype=torch.bool)
-    for _ in range(data.cot.shape[1]):
-        word = logits[:, :N_WORDS].argmax(1)
+    stream, words = Stream(model, data, (THINK, ANSWER)), []
+    ended = torch.zeros_like(data.answer, dtype=torch.bool)
+    for left in reversed(range(data.cot.shape[1])):
+        word = stream.logits[:, :N_WORDS].argmax(1)
         ended = ended | (word == OPENER[ANSWER])
         words.append(word.masked_fill(ended, PAD)[:, None])
-        logits = stream.feed(words[-1])
+        stream.feed(words[-1], None if left else ANSWER)
     return Decoded(stream.answer(answers), cot=torch.cat(words, 1))
 
 

@@ -257,9 +257,8 @@ def test_oracle_reads_the_picture_it_is_given(data, model):
     logits = model(pack(data, ((IMAGINE, ANSWER),))[0], data.pose, layout(data, ((IMAGINE, ANSWER),)))
     assert torch.equal(answers[logits[:, -1, answers].argmax(1)], oracle.answer)
     stream = generate.Stream(model, data, (IMAGINE, ANSWER))
-    stream.open(IMAGINE)
-    stream.feed(near_to_far(data.imagination) + N_WORDS)
-    assert torch.allclose(stream.open(ANSWER), logits[:, -1], atol=1e-4)
+    stream.feed(near_to_far(data.imagination) + N_WORDS, ANSWER)
+    assert torch.allclose(stream.logits, logits[:, -1], atol=1e-4)
 
 
 @pytest.mark.parametrize("term, segment", [("answer", ANSWER), ("imagination", IMAGINE), ("cot", THINK)])
