@@ -86,15 +86,17 @@ class PlainBlock(nn.Module):
         super().__init__()
         C, H = config.n_embd, config.n_head
         self.norm1, self.norm2 = nn.RMSNorm(C), nn.RMSNorm(C)
-        self.qkv, self.out = nn.Linear(C, 3 * C, bias=False), nn.Linear(C, C, bias=False)
+        self.sizes = (C, C // H, C // H)
+        self.qkv, self.out = nn.Linear(C, C + 2 * C // H, bias=False), nn.Linear(C, C, bias=False)
         self.up, self.down = nn.Linear(C, 4 * C, bias=False), nn.Linear(4 * C, C, bias=False)
         self.gain = nn.Parameter(torch.ones(H, 1, C // H))
 
     def forward(self, x, mask, at=slice(None)):
         """x (B, T, C) -> (B, L, C), of the positions `at` only."""
-        heads = self.qkv(self.norm1(x)).unflatten(-1, (3, len(self.gain), -1))
-        q, k, v = heads.permute(2, 0, 3, 1, 4)                               # (B, H, T, D)
+        heads = self.qkv(self.norm1(x)).split(self.sizes, -1)                # (B, H or 1, T, D)
+        q, k, v = (y.unflatten(-1, (-1, self.sizes[1])).transpose(1, 2) for y in heads)
         q, k = F.rms_norm(q[:, :, at], q.shape[-1:]) * self.gain, F.rms_norm(k, k.shape[-1:])
+        k, v = (y.expand(-1, len(self.gain), -1, -1) for y in (k, v))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[at])
         x = x[:, at] + self.out(y.transpose(1, 2).flatten(2))
         return x + self.down(F.relu(self.up(self.norm2(x))).square())
