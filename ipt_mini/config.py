@@ -91,7 +91,7 @@ class Config(Settings):
     n_head: int = setting(4, "attention heads; must divide the width", low=1, high=256)
     n_embd: int = setting(64, "width", low=4, high=1024)
     answer_sees_views: bool = setting(False, "after an imagination too, as in the paper; else that "
-                                      "answer knows of them only what was imagined")
+                                      "answer knows of them by the imagined cells")
     # its training
     loss: str = setting("", "terms and weights, such as answer=1,imagination=1; if empty, answer="
                         "the task's ANSWER_WEIGHT, and imagination=1 or cot=1 if they are trained")

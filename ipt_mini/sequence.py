@@ -7,7 +7,7 @@
 The prefix (views and query) attends to itself in both directions and carries no loss. What follows
 it is a branch, causal, opened by a token that selects the mode. With several branches (`mixed`)
 each of them follows the same prefix and none sees another: one pass trains all modes at once.
-An answer after an imagination does not see the views: what it knows of them, it has imagined.
+An answer after an imagination does not see the views: it knows of them by the imagined cells.
 A token predicts the next one of its segment: <imagine> predicts c1, <answer> the answer, and the
 last word of a thought predicts <answer>. The answer itself is never an input.
 A picture is imagined from near to far, see `imagining_order`.
