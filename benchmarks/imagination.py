@@ -2,9 +2,6 @@
 
     python benchmarks/imagination.py [--seeds 3]      writes benchmarks/imagination.md, .json; about 6 minutes
 
-What hiding the views from the answer does is told too, once the other runs are there, for each task:
-    python train.py --task pet --answer-sees-views --name views --seeds 3
-
 Also copies the pictures that the README shows from the runs of seed 0 to docs/.
 """
 import argparse
@@ -18,11 +15,6 @@ from report import ROOT, publish, stamp
 from ipt_mini.compare import interval
 
 TASKS = ("pet", "pt", "mvc")
-HIDING = {"imagine accuracy": lambda test, row: test["imagine"]["accuracy"],
-          "exact imagined images": lambda test, row: test["imagine"]["imagination"]["exact_images"],
-          "direct accuracy": lambda test, row: test["direct"]["accuracy"],
-          "right after random codes": lambda test, row: row["random codes"]["accuracy"],
-          "follows a picture with another answer": lambda test, row: row["picture with another answer"]["follows"]}
 
 
 def evaluated(folder, file, *more):
@@ -31,20 +23,6 @@ def evaluated(folder, file, *more):
         subprocess.run([sys.executable, "eval.py", str(folder), *more], cwd=ROOT, check=True,
                        stdout=subprocess.DEVNULL)
     return json.loads((folder / file).read_text())
-
-
-def hiding(seeds):
-    """{task: {figure: {"hidden" or "seen": values by seed}}}, of the test split."""
-    figures = {}
-    for task in TASKS:
-        for way, name in (("hidden", ""), ("seen", "-views")):
-            for seed in range(seeds):
-                folder = ROOT / f"runs/{task}-mixed{name}-s{seed}"
-                test = json.loads((folder / "metrics.json").read_text())["test"]
-                rows = {row["picture"]: row for row in evaluated(folder, "replace.json", "--replace")["rows"]}
-                for figure, value in HIDING.items():
-                    figures.setdefault(task, {}).setdefault(figure, {}).setdefault(way, []).append(value(test, rows))
-    return figures
 
 
 def main():
@@ -78,16 +56,7 @@ def main():
               "| picture | " + " | ".join(task.upper() for task in TASKS) + " |", "|---|---|---|---|"]
     lines += [f"| {picture} | " + " | ".join(" / ".join(map(mean, zip(*by[task]))) for task in TASKS) + " |"
               for picture, by in replaced.items()]
-    results = dict(splits={" ".join(k): v for k, v in outside.items()}, replaced=replaced)
-    if (ROOT / f"runs/mvc-mixed-views-s{seeds - 1}/metrics.json").exists():
-        results["hiding"] = hiding(seeds)
-        lines += ["", "The default, where an answer that follows an imagination does not see the views, against "
-                  "`--answer-sees-views --name views`, the same steps:", "",
-                  "| | " + " | ".join(f"{task.upper()}, {way}" for task in TASKS for way in ("hidden", "seen")) + " |",
-                  "|---|" + "---|" * 6]
-        lines += [f"| {figure} | " + " | ".join(mean(results["hiding"][task][figure][way])
-                                               for task in TASKS for way in ("hidden", "seen")) + " |" for figure in HIDING]
-    publish("imagination", lines, results)
+    publish("imagination", lines, dict(splits={" ".join(k): v for k, v in outside.items()}, replaced=replaced))
 
 
 if __name__ == "__main__":
