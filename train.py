@@ -45,10 +45,9 @@ def optimizers_of(model, config):
                               weight_decay=config.weight_decay)]
 
 
-def rate(step, config, warmup=50):
-    """Share of the full learning rate: a short rise, a plateau, a straight fall to 0."""
-    left = (config.steps - step) / max(1, config.cooldown * config.steps)
-    return min(1, (step + 1) / warmup, left)
+def rate(step, config):
+    """Share of the full learning rate: a plateau, then a straight fall to 0."""
+    return min(1, (config.steps - step) / max(1, config.cooldown * config.steps))
 
 
 def rows_of(step, config, kind):

@@ -2,9 +2,9 @@
 
     python benchmarks/scaling.py        about four minutes
 
-Everything else is the default of PT: grid 5, `mixed`, width 64, batch 64. Sequences grow by grid
-and task; on larger grids more cells are imagined, one pass each. The power p says that the cost
-grew as size ** p from the row before (1: linear; 0: not at all).
+Everything else is the default of PT: grid 5, `mixed`, 2 blocks of width 128, batch 64. Sequences
+grow by grid and task; on larger grids more cells are imagined, one pass each. The power p says that
+the cost grew as size ** p from the row before (1: linear; 0: not at all).
 """
 import math
 
@@ -20,7 +20,7 @@ SIZES = {                     # what grows -> settings; the size of each is read
     "grid, cells a side": [dict(grid=5), dict(grid=7), dict(grid=9)],
     "tokens a sequence": [dict(), dict(task="mvc"), dict(grid=9), dict(task="mvc", grid=9)],
     "width": [dict(n_embd=64), dict(n_embd=128), dict(n_embd=256)],
-    "layers": [dict(n_layer=2), dict(n_layer=4), dict(n_layer=8)],
+    "layers": [dict(n_layer=1), dict(n_layer=2), dict(n_layer=4), dict(n_layer=8)],
     "batch": [dict(batch_size=16), dict(batch_size=64), dict(batch_size=256)],
 }
 SIZE_OF = {"grid, cells a side": lambda c, T: c.grid, "tokens a sequence": lambda c, T: T,

@@ -87,9 +87,9 @@ class Config(Settings):
     data_seed: int = setting(0, "of data and tokenizer: equal for runs to be compared")
     tokenizer_steps: int = setting(800, "steps of stage 1", low=200)
     # the model
-    n_layer: int = setting(4, "blocks", low=1, high=48)
+    n_layer: int = setting(2, "blocks", low=1, high=48)
     n_head: int = setting(4, "attention heads; must divide the width", low=1, high=256)
-    n_embd: int = setting(64, "width", low=4, high=1024)
+    n_embd: int = setting(128, "width", low=4, high=1024)
     answer_sees_views: bool = setting(False, "after an imagination too, as in the paper; else that "
                                       "answer knows of them by the imagined cells")
     # its training
@@ -106,7 +106,7 @@ class Config(Settings):
     cooldown: float = setting(0.4, "last part of the steps: the rate falls to 0", high=1)
     curriculum: float = setting(0.5, "first part of the steps, with the shares of kinds that the "
                                 "task's FIRST gives", high=1)
-    eval_every: int = setting(250, "steps between validations", low=1)
+    eval_every: int = setting(100, "steps between validations", low=1)
 
     def __post_init__(self):
         super().__post_init__()

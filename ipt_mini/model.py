@@ -38,14 +38,14 @@ def rotate(x, turn):
 
 class Attention(nn.Module):
     """Each head has its own queries; keys and values are the same for all of them (multi-query
-    attention, arXiv 1911.02150): answering has a quarter to read, and goes half as fast again."""
+    attention, arXiv 1911.02150), so that answering has a quarter to read."""
 
     def __init__(self, config, layer):
         super().__init__()
         C, D = config.n_embd, config.n_embd // config.n_head
         self.layer, self.sizes = layer, (C, D, D)            # of all queries, the key, the value
         self.qkv, self.out = nn.Linear(C, C + 2 * D, bias=False), nn.Linear(C, C, bias=False)
-        # Norms of fixed length cap the attention logits at sqrt(D) = 4: too flat to pick one cell
+        # Norms of fixed length cap the attention logits at sqrt(D): too flat to pick one cell
         # of many. A gain that is learned lets a head sharpen.
         self.gain = nn.Parameter(torch.ones(config.n_head, 1, D))
 
