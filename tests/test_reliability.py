@@ -80,7 +80,8 @@ def test_first_weights_are_those_of_the_seed():
     for a, b in zip(by_hand.parameters(), model.parameters()):
         assert torch.equal(a, b)
     drawn = model.token.weight.std(), model.row.weight.std(), model.head.weight.std()
-    assert [x.item() for x in drawn] == pytest.approx([1, 0.3, 1 / 8], rel=0.1)
+    assert [x.item() for x in drawn] == pytest.approx(
+        [1, 0.3, config.n_embd ** -0.5], rel=0.1)
     assert not model.blocks[0].attention.out.weight.any()
 
 

@@ -1,0 +1,183 @@
+"""What each setting of the default is worth on PT: training time until 90% are right, one by one.
+
+    python benchmarks/ideas.py                          an hour; the same command goes on with it
+    python benchmarks/ideas.py --only default,batch-32  these alone
+
+Seconds a step are measured first, alone and in turns (the mean of a run's first and last step, for
+a batch may grow). Every idea then gets as many steps as fit into the time of the default's, and
+stops at the first validation (every 50 steps, 500 questions) that reaches 90%. Seeds 0 and 1; the
+default also with seeds 2 and 3: what differs there is noise. Trainings go two at a time, on one
+thread each. Writes benchmarks/ideas.json, from which it also goes on (delete it to start afresh),
+and the table of docs/speed.md.
+"""
+import json
+import multiprocessing
+import signal
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from unittest import mock
+
+import numpy as np
+import torch
+from report import ROOT, interleaved, markdown, publish, stamp
+
+import train
+from ipt_mini.config import Config, Parser, UserError, default_loss, run_main, terms_of
+from ipt_mini.run import get_tokenizer, new_model, prepare, write_json
+from ipt_mini.tasks import pt
+
+RECORD, GOAL, SEEDS = ROOT / "benchmarks/ideas.json", 0.9, (0, 1)
+plain_rate, plain_rows, plain_set = train.rate, train.rows_of, train.training_set
+
+
+def rising(step, config):
+    return plain_rate(step, config) * min(1, (step + 1) / 50)
+
+
+def growing(step, config, kind):
+    rows = plain_rows(step, config, kind)
+    return rows[::2] if step < config.steps / 2 else rows
+
+
+def two_worlds(config, tokenizer):
+    """The examples, and behind them as many of sparse scenes."""
+    with mock.patch.dict(pt.WORLD, train=pt.WORLD["train"] | dict(walls=(0, 1), objects=4)):
+        sparse = plain_set(config, tokenizer)
+    full = plain_set(config, tokenizer)
+    both = {name: torch.cat([getattr(full, name), getattr(sparse, name)])
+            for name in ("tokens", "targets", "pose")}
+    return full._replace(**both, kind=np.concatenate([full.kind, sparse.kind]))
+
+
+def sparse_first(step, config, kind):
+    early = step < 0.3 * config.steps
+    half = kind[config.n_train:] if early else kind[:config.n_train]
+    return plain_rows(step, config, half) + config.n_train * early
+
+
+LOSS = default_loss(Config())
+IDEAS = {      # name -> (what was predicted, settings that differ, functions of train.py replaced)
+    "default": ("", {}, {}),
+    "default (seeds 2 and 3)": ("noise", {}, {}),
+    "4 blocks of width 64": ("1.5", dict(n_layer=4, n_embd=64), {}),
+    "3 blocks of width 96": ("1.2", dict(n_layer=3, n_embd=96), {}),
+    "2 blocks of width 96": ("1.1", dict(n_embd=96), {}),
+    "2 blocks of width 192": ("1.2", dict(n_embd=192), {}),
+    "8 heads": ("1", dict(n_head=8), {}),
+    "rate rises for 50 steps": ("1", {}, dict(rate=rising)),
+    "batch 32": ("1", dict(batch_size=32), {}),
+    "batch 32 then 64": ("0.9", {}, dict(rows_of=growing)),
+    "batch 128": ("1.5", dict(batch_size=128), {}),
+    "Muon's rate 0.03": ("1", dict(muon_lr=0.03), {}),
+    "fresh scenes (64,000)": ("1", dict(n_train=64000), {}),
+    "sparse scenes first": ("0.9", {}, dict(training_set=two_worlds, rows_of=sparse_first)),
+    "no curriculum of kinds": ("not reached", dict(curriculum=0.0), {}),
+    "rare codes weigh no more": ("2", dict(rarity=0.0), {}),
+    "answer's weight 1 throughout": ("not reached",
+                                     dict(loss="answer=1,imagination=1"), {}),
+    "answer sees the views": ("1", dict(answer_sees_views=True), {}),
+    "random codes among the inputs": ("1.2", dict(corrupt=0.1), {}),
+}
+
+
+def config_of(name, seed=0, steps=pt.STEPS):
+    settings = dict(loss=LOSS) | IDEAS[name][1]
+    return Config(seed=seed, steps=steps, eval_every=50, **settings)
+
+
+def seconds_a_step():
+    """{idea: seconds}, the mean of its first and last step."""
+    steps = {}
+    for name in IDEAS:
+        config = config_of(name)
+        few = Config(**{**vars(config), "n_train": max(128, config.batch_size)})
+        tokenizer = get_tokenizer(few, ROOT / "runs/x").requires_grad_(False)
+        model = new_model(few)
+        common = (model, train.optimizers_of(model, few), plain_set(few, tokenizer))
+        for step in (0, few.steps - 1):
+            rows = torch.arange(few.batch_size)
+            if IDEAS[name][2].get("rows_of") is growing and step == 0:
+                rows = rows[::2]
+            steps[name, step] = partial(train.train_step, *common, rows, terms_of(few), tokenizer,
+                                        few, step)
+    seconds = interleaved(steps, rounds=20)
+    return {name: sum(s for (of, _), s in seconds.items() if of == name) / 2 for name in IDEAS}
+
+
+def trained(name, seed, steps):
+    """One training: {steps at which 90% were reached, or None; the curve}."""
+    config, curve = config_of(name, seed, steps), []
+    with mock.patch.multiple(train, **IDEAS[name][2]) if IDEAS[name][2] else mock.MagicMock():
+        tokenizer = get_tokenizer(config, ROOT / "runs/x").requires_grad_(False)
+        examples = train.training_set(config, tokenizer)
+        val = prepare(config, "val", tokenizer, config.n_val)[1].take(slice(500))
+        model, terms = new_model(config), terms_of(config)
+        optimizers = train.optimizers_of(model, config)
+        for step in range(steps):
+            rows = train.rows_of(step, config, examples.kind)
+            train.train_step(model, optimizers, examples, rows, terms, tokenizer, config, step)
+            if (step + 1) % config.eval_every == 0 or step + 1 == steps:
+                curve.append(dict(step=step + 1, **train.validate(model, val, config)))
+                if curve[-1]["val_imagine"] >= GOAL:
+                    return dict(reached=step + 1, curve=curve)
+    return dict(reached=None, curve=curve)
+
+
+def table(record):
+    """Lines: an idea's time until the goal, all seeds together, as a share of the default's."""
+    cost, runs, rows = record["ms"], record["runs"], []
+    time = lambda name: cost[name] * sum(run["curve"][-1]["step"] for run in runs[name].values())
+    for name, (predicted, *_) in IDEAS.items():
+        if len(runs.get(name, {})) == len(SEEDS):
+            missed = any(run["reached"] is None for run in runs[name].values())
+            ends = [f"{'' if run['reached'] else '> '}{run['curve'][-1]['step']:,} "
+                    f"({100 * run['curve'][-1]['val_codes']:.0f})" for run in runs[name].values()]
+            ratio = f"{'> ' * missed}{time(name) / time('default'):.2f}"
+            rows.append([name, f"{cost[name]:.1f}", ", ".join(ends), ratio, predicted])
+    head = ["idea", "ms a step", "steps to 90%, by seed (codes right, %)", "time, default = 1",
+            "predicted"]
+    return [record["machine"] + " PT, seeds 0 and 1; \"> \": not reached in the default's time.",
+            "", *markdown(head, rows)]
+
+
+def one_thread():
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def main():
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="names of ideas, with commas; default with them")
+    wanted = list(filter(None, parser.parse_args().only.split(","))) or list(IDEAS)
+    for name in wanted:
+        if name not in IDEAS:
+            raise UserError(f"--only {name!r}: there is {'; '.join(IDEAS)}")
+    (ROOT / "runs").mkdir(exist_ok=True)
+    if RECORD.exists():
+        record = json.loads(RECORD.read_text())
+    else:
+        ms = {name: 1e3 * s for name, s in seconds_a_step().items()}
+        record = dict(machine=stamp("python benchmarks/ideas.py"), ms=ms, runs={})
+        write_json(RECORD, record)
+    todo = [(name, seed) for name in dict.fromkeys(["default", *wanted])
+            for seed in ((2, 3) if "seeds 2" in name else SEEDS)
+            if str(seed) not in record["runs"].get(name, {})]
+    pool = ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), one_thread)
+    try:
+        futures = {}
+        for name, seed in todo:
+            steps = round(pt.STEPS * record["ms"]["default"] / record["ms"][name])
+            futures[pool.submit(trained, name, seed, steps)] = name, str(seed)
+        for future in as_completed(futures):
+            name, seed = futures[future]
+            record["runs"].setdefault(name, {})[seed] = future.result()
+            write_json(RECORD, record)
+    except BaseException:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
+    publish("ideas", table(record), record)
+
+
+if __name__ == "__main__":
+    run_main(main)
