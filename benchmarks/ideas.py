@@ -1,7 +1,7 @@
 """What each setting of the default is worth on PT: training time until 90% are right, one by one.
 
-    python benchmarks/ideas.py                          an hour; the same command goes on with it
-    python benchmarks/ideas.py --only default,batch-32  these alone
+    python benchmarks/ideas.py                              an hour; the same command goes on with it
+    python benchmarks/ideas.py --only "batch 32,8 heads"    these and the default
 
 Seconds a step are measured first, alone and in turns (the mean of a run's first and last step, for
 a batch may grow). Every idea then gets as many steps as fit into the time of the default's, and
@@ -14,19 +14,21 @@ import json
 import multiprocessing
 import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import torch
-from report import ROOT, interleaved, markdown, publish, stamp
+from report import ROOT, interleaved, markdown, options, publish, stamp
 
 import train
-from ipt_mini.config import Config, Parser, UserError, default_loss, run_main, terms_of
+from ipt_mini.config import Config, UserError, default_loss, run_main, terms_of
 from ipt_mini.run import get_tokenizer, new_model, prepare, write_json
 from ipt_mini.tasks import pt
 
-RECORD, GOAL, SEEDS = ROOT / "benchmarks/ideas.json", 0.9, (0, 1)
+GOAL, SEEDS = 0.9, (0, 1)               # share of 500 validation questions
 plain_rate, plain_rows, plain_set = train.rate, train.rows_of, train.training_set
 
 
@@ -80,18 +82,25 @@ IDEAS = {      # name -> (what was predicted, settings that differ, functions of
 }
 
 
-def config_of(name, seed=0, steps=pt.STEPS):
-    settings = dict(loss=LOSS) | IDEAS[name][1]
-    return Config(seed=seed, steps=steps, eval_every=50, **settings)
+def config_of(name, seed, steps, quick):
+    tiny = dict(n_train=256, n_val=16, tokenizer_steps=200, eval_every=2) if quick else {}
+    return Config(seed=seed, steps=steps,
+                  **dict(loss=LOSS, eval_every=50) | IDEAS[name][1] | tiny)
 
 
-def seconds_a_step():
+def runs_folder(quick):
+    """Where the tokenizer lies that all share."""
+    folder = Path("runs/quick") if quick else ROOT / "runs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def seconds_a_step(quick):
     """{idea: seconds}, the mean of its first and last step."""
     steps = {}
     for name in IDEAS:
-        config = config_of(name)
-        few = Config(**{**vars(config), "n_train": max(128, config.batch_size)})
-        tokenizer = get_tokenizer(few, ROOT / "runs/x").requires_grad_(False)
+        few = replace(config_of(name, 0, pt.STEPS, quick), n_train=256)
+        tokenizer = get_tokenizer(few, runs_folder(quick) / "x").requires_grad_(False)
         model = new_model(few)
         common = (model, train.optimizers_of(model, few), plain_set(few, tokenizer))
         for step in (0, few.steps - 1):
@@ -100,15 +109,15 @@ def seconds_a_step():
                 rows = rows[::2]
             steps[name, step] = partial(train.train_step, *common, rows, terms_of(few), tokenizer,
                                         few, step)
-    seconds = interleaved(steps, rounds=20)
+    seconds = interleaved(steps, rounds=1 if quick else 20)
     return {name: sum(s for (of, _), s in seconds.items() if of == name) / 2 for name in IDEAS}
 
 
-def trained(name, seed, steps):
+def trained(name, seed, steps, quick):
     """One training: {steps at which 90% were reached, or None; the curve}."""
-    config, curve = config_of(name, seed, steps), []
+    config, curve = config_of(name, seed, steps, quick), []
     with mock.patch.multiple(train, **IDEAS[name][2]) if IDEAS[name][2] else mock.MagicMock():
-        tokenizer = get_tokenizer(config, ROOT / "runs/x").requires_grad_(False)
+        tokenizer = get_tokenizer(config, runs_folder(quick) / "x").requires_grad_(False)
         examples = train.training_set(config, tokenizer)
         val = prepare(config, "val", tokenizer, config.n_val)[1].take(slice(500))
         model, terms = new_model(config), terms_of(config)
@@ -146,19 +155,20 @@ def one_thread():
 
 
 def main():
-    parser = Parser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--only", default="", help="names of ideas, with commas; default with them")
-    wanted = list(filter(None, parser.parse_args().only.split(","))) or list(IDEAS)
+    a = parser.parse_args()
+    wanted = list(filter(None, a.only.split(","))) or list(IDEAS)
     for name in wanted:
         if name not in IDEAS:
             raise UserError(f"--only {name!r}: there is {'; '.join(IDEAS)}")
-    (ROOT / "runs").mkdir(exist_ok=True)
-    if RECORD.exists():
-        record = json.loads(RECORD.read_text())
+    path = (runs_folder(True) if a.quick else ROOT / "benchmarks") / "ideas.json"
+    if path.exists():
+        record = json.loads(path.read_text())
     else:
-        ms = {name: 1e3 * s for name, s in seconds_a_step().items()}
+        ms = {name: 1e3 * s for name, s in seconds_a_step(a.quick).items()}
         record = dict(machine=stamp("python benchmarks/ideas.py"), ms=ms, runs={})
-        write_json(RECORD, record)
+        write_json(path, record)
     todo = [(name, seed) for name in dict.fromkeys(["default", *wanted])
             for seed in ((2, 3) if "seeds 2" in name else SEEDS)
             if str(seed) not in record["runs"].get(name, {})]
@@ -167,16 +177,17 @@ def main():
         futures = {}
         for name, seed in todo:
             steps = round(pt.STEPS * record["ms"]["default"] / record["ms"][name])
-            futures[pool.submit(trained, name, seed, steps)] = name, str(seed)
+            steps = 4 if a.quick else steps
+            futures[pool.submit(trained, name, seed, steps, a.quick)] = name, str(seed)
         for future in as_completed(futures):
             name, seed = futures[future]
             record["runs"].setdefault(name, {})[seed] = future.result()
-            write_json(RECORD, record)
+            write_json(path, record)
     except BaseException:
         for worker in multiprocessing.active_children():
             worker.terminate()
         raise
-    publish("ideas", table(record), record)
+    publish("ideas", table(record), record, a.quick)
 
 
 if __name__ == "__main__":

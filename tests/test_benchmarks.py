@@ -13,7 +13,9 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 NEEDS = {"throughput": "transformers", "answering": "transformers",
          "time_to_accuracy": "transformers", "tokenizer": "vector_quantize_pytorch",
-         "data": None, "scaling": None}
+         "data": None, "scaling": None, "ideas": None}
+MORE = {"time_to_accuracy": ["--only", "ours,plain,gpt2,plain+muon+places,all-weights"],
+        "ideas": ["--only", "rate rises for 50 steps,batch 32 then 64,sparse scenes first"]}
 
 
 def installed(module):
@@ -37,7 +39,7 @@ def test_quick_form_writes_a_table_and_its_figures(name, tmp_path):
     if not installed(NEEDS[name]):
         pytest.skip(f"{NEEDS[name]} is not installed")
     before = published()
-    more = ["--only", "ours,plain,gpt2,plain+muon+places,all-weights"] if name == "time_to_accuracy" else []
+    more = MORE.get(name, [])
     ran = run(name, tmp_path, "--quick", *more)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     table, figures = (tmp_path / f"runs/quick/{name}.{end}" for end in ("md", "json"))
@@ -46,7 +48,7 @@ def test_quick_form_writes_a_table_and_its_figures(name, tmp_path):
     numbers = list(leaves(json.loads(figures.read_text())))
     assert len(numbers) > 5 and all(np.isfinite(n) and n >= 0 for n in numbers)
     assert published() == before
-    if more:                                               # and goes on: nothing is trained twice
+    if more:                                       # and goes on: nothing is trained twice
         again = run(name, tmp_path, "--quick", *more)
         assert again.returncode == 0 and again.stdout == ran.stdout and "'step'" not in again.stderr
 
