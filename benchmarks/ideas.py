@@ -1,7 +1,7 @@
 """What each setting of the default is worth on PT: training time until 90% are right, one by one.
 
-    python benchmarks/ideas.py                              an hour; the same command goes on with it
-    python benchmarks/ideas.py --only "batch 32,8 heads"    these and the default
+    python benchmarks/ideas.py                            an hour; called again, it goes on
+    python benchmarks/ideas.py --only "batch 32,8 heads"  these and the default
 
 Seconds a step are measured first, alone and in turns (the mean of a run's first and last step, for
 a batch may grow). Every idea then gets as many steps as fit into the time of the default's, and
@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from report import ROOT, interleaved, markdown, options, publish, stamp
 
 import train
@@ -57,8 +59,14 @@ def sparse_first(step, config, kind):
     return plain_rows(step, config, half) + config.n_train * early
 
 
+def not_squared(self, x, mask, turns, cache=None, at=slice(None)):
+    """Block.forward with another activation."""
+    x = x[:, at] + self.attention(self.norm1(x), mask, turns, cache, at)
+    return x + self.down(F.relu(self.up(self.norm2(x))))
+
+
 LOSS = default_loss(Config())
-IDEAS = {      # name -> (what was predicted, settings that differ, functions of train.py replaced)
+IDEAS = {      # name -> (what was predicted, settings that differ, functions replaced)
     "default": ("", {}, {}),
     "default (seeds 2 and 3)": ("noise", {}, {}),
     "4 blocks of width 64": ("1.5", dict(n_layer=4, n_embd=64), {}),
@@ -66,13 +74,15 @@ IDEAS = {      # name -> (what was predicted, settings that differ, functions of
     "2 blocks of width 96": ("1.1", dict(n_embd=96), {}),
     "2 blocks of width 192": ("1.2", dict(n_embd=192), {}),
     "8 heads": ("1", dict(n_head=8), {}),
-    "rate rises for 50 steps": ("1", {}, dict(rate=rising)),
+    "rate rises for 50 steps": ("1", {}, {"train.rate": rising}),
+    "plain ReLU": ("1.1", {}, {"ipt_mini.model.Block.forward": not_squared}),
     "batch 32": ("1", dict(batch_size=32), {}),
-    "batch 32 then 64": ("0.9", {}, dict(rows_of=growing)),
+    "batch 32 then 64": ("0.9", {}, {"train.rows_of": growing}),
     "batch 128": ("1.5", dict(batch_size=128), {}),
     "Muon's rate 0.03": ("1", dict(muon_lr=0.03), {}),
     "fresh scenes (64,000)": ("1", dict(n_train=64000), {}),
-    "sparse scenes first": ("0.9", {}, dict(training_set=two_worlds, rows_of=sparse_first)),
+    "sparse scenes first": ("0.9", {}, {"train.training_set": two_worlds,
+                                        "train.rows_of": sparse_first}),
     "no curriculum of kinds": ("not reached", dict(curriculum=0.0), {}),
     "rare codes weigh no more": ("2", dict(rarity=0.0), {}),
     "answer's weight 1 throughout": ("not reached",
@@ -88,11 +98,26 @@ def config_of(name, seed, steps, quick):
                   **dict(loss=LOSS, eval_every=50) | IDEAS[name][1] | tiny)
 
 
+@contextmanager
+def replaced(name):
+    """While an idea's functions stand in for those of the default."""
+    with ExitStack() as stack:
+        for where, function in IDEAS[name][2].items():
+            stack.enter_context(mock.patch(where, function))
+        yield
+
+
 def runs_folder(quick):
     """Where the tokenizer lies that all share."""
     folder = Path("runs/quick") if quick else ROOT / "runs"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def one_step(name, model, optimizers, examples, terms, tokenizer, config, step):
+    with replaced(name):
+        rows = train.rows_of(step, config, examples.kind)
+        train.train_step(model, optimizers, examples, rows, terms, tokenizer, config, step)
 
 
 def seconds_a_step(quick):
@@ -101,14 +126,11 @@ def seconds_a_step(quick):
     for name in IDEAS:
         few = replace(config_of(name, 0, pt.STEPS, quick), n_train=256)
         tokenizer = get_tokenizer(few, runs_folder(quick) / "x").requires_grad_(False)
-        model = new_model(few)
-        common = (model, train.optimizers_of(model, few), plain_set(few, tokenizer))
+        with replaced(name):
+            examples, model = train.training_set(few, tokenizer), new_model(few)
         for step in (0, few.steps - 1):
-            rows = torch.arange(few.batch_size)
-            if IDEAS[name][2].get("rows_of") is growing and step == 0:
-                rows = rows[::2]
-            steps[name, step] = partial(train.train_step, *common, rows, terms_of(few), tokenizer,
-                                        few, step)
+            steps[name, step] = partial(one_step, name, model, train.optimizers_of(model, few),
+                                        examples, terms_of(few), tokenizer, few, step)
     seconds = interleaved(steps, rounds=1 if quick else 20)
     return {name: sum(s for (of, _), s in seconds.items() if of == name) / 2 for name in IDEAS}
 
@@ -116,15 +138,14 @@ def seconds_a_step(quick):
 def trained(name, seed, steps, quick):
     """One training: {steps at which 90% were reached, or None; the curve}."""
     config, curve = config_of(name, seed, steps, quick), []
-    with mock.patch.multiple(train, **IDEAS[name][2]) if IDEAS[name][2] else mock.MagicMock():
-        tokenizer = get_tokenizer(config, runs_folder(quick) / "x").requires_grad_(False)
+    tokenizer = get_tokenizer(config, runs_folder(quick) / "x").requires_grad_(False)
+    with replaced(name):
         examples = train.training_set(config, tokenizer)
         val = prepare(config, "val", tokenizer, config.n_val)[1].take(slice(500))
         model, terms = new_model(config), terms_of(config)
         optimizers = train.optimizers_of(model, config)
         for step in range(steps):
-            rows = train.rows_of(step, config, examples.kind)
-            train.train_step(model, optimizers, examples, rows, terms, tokenizer, config, step)
+            one_step(name, model, optimizers, examples, terms, tokenizer, config, step)
             if (step + 1) % config.eval_every == 0 or step + 1 == steps:
                 curve.append(dict(step=step + 1, **train.validate(model, val, config)))
                 if curve[-1]["val_imagine"] >= GOAL:
@@ -140,7 +161,7 @@ def table(record):
         if len(runs.get(name, {})) == len(SEEDS):
             missed = any(run["reached"] is None for run in runs[name].values())
             ends = [f"{'' if run['reached'] else '> '}{run['curve'][-1]['step']:,} "
-                    f"({100 * run['curve'][-1]['val_codes']:.0f})" for run in runs[name].values()]
+                    f"({100 * run['curve'][-1]['val_codes']:.0f})" for _, run in sorted(runs[name].items())]
             ratio = f"{'> ' * missed}{time(name) / time('default'):.2f}"
             rows.append([name, f"{cost[name]:.1f}", ", ".join(ends), ratio, predicted])
     head = ["idea", "ms a step", "steps to 90%, by seed (codes right, %)", "time, default = 1",
@@ -176,8 +197,8 @@ def main():
     try:
         futures = {}
         for name, seed in todo:
-            steps = round(pt.STEPS * record["ms"]["default"] / record["ms"][name])
-            steps = 4 if a.quick else steps
+            fit = round(pt.STEPS * record["ms"]["default"] / record["ms"][name])
+            steps = 4 if a.quick else fit
             futures[pool.submit(trained, name, seed, steps, a.quick)] = name, str(seed)
         for future in as_completed(futures):
             name, seed = futures[future]

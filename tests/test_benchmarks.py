@@ -15,7 +15,7 @@ NEEDS = {"throughput": "transformers", "answering": "transformers",
          "time_to_accuracy": "transformers", "tokenizer": "vector_quantize_pytorch",
          "data": None, "scaling": None, "ideas": None}
 MORE = {"time_to_accuracy": ["--only", "ours,plain,gpt2,plain+muon+places,all-weights"],
-        "ideas": ["--only", "rate rises for 50 steps,batch 32 then 64,sparse scenes first"]}
+        "ideas": ["--only", "plain ReLU,batch 32 then 64,sparse scenes first"]}
 
 
 def installed(module):
