@@ -161,7 +161,8 @@ def table(record):
         if len(runs.get(name, {})) == len(SEEDS):
             missed = any(run["reached"] is None for run in runs[name].values())
             ends = [f"{'' if run['reached'] else '> '}{run['curve'][-1]['step']:,} "
-                    f"({100 * run['curve'][-1]['val_codes']:.0f})" for _, run in sorted(runs[name].items())]
+                    f"({100 * run['curve'][-1]['val_codes']:.0f})"
+                    for _, run in sorted(runs[name].items())]
             ratio = f"{'> ' * missed}{time(name) / time('default'):.2f}"
             rows.append([name, f"{cost[name]:.1f}", ", ".join(ends), ratio, predicted])
     head = ["idea", "ms a step", "steps to 90%, by seed (codes right, %)", "time, default = 1",
