@@ -1,6 +1,6 @@
 """Time from an empty folder to a right answer: the default recipe, a plain one, and GPT-2.
 
-    pip install transformers && python benchmarks/time_to_accuracy.py --task pt      100 minutes
+    pip install transformers && python benchmarks/time_to_accuracy.py --task pt      50 minutes
     python benchmarks/time_to_accuracy.py --task pet --seed 1 --only ours,plain      a part of it
 
 The same command goes on where it was stopped; delete runs/time_to_accuracy/ to start afresh.
