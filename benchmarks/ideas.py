@@ -167,7 +167,8 @@ def table(record):
             rows.append([name, f"{cost[name]:.1f}", ", ".join(ends), ratio, predicted])
     head = ["idea", "ms a step", "steps to 90%, by seed (codes right, %)", "time, default = 1",
             "predicted"]
-    return [record["machine"] + " PT, seeds 0 and 1; \"> \": not reached in the default's time.",
+    return [record["machine"] + " PT, seeds 0 and 1 but where others are named; \"> \": "
+            "not reached in the time of the default's 1,000 steps. Training alone.",
             "", *markdown(head, rows)]
 
 

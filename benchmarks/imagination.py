@@ -51,8 +51,8 @@ def main():
              "| task and split | direct | imagine | oracle | exact images |", "|---|---|---|---|---|"]
     lines += [f"| {task} {split} | " + " | ".join(mean(f[k]) for k in ("direct", "imagine", "oracle", "exact")) + " |"
               for (task, split), f in outside.items()]
-    lines += ["", "Answers after another picture was put in place of the own imagination: *right* (of all questions) / *follows the "
-              "picture* (of those where the rule reads an answer off it: of PET's random codes a third, of PT's a fifth; -: none).", "",
+    lines += ["", "Answers after another picture was put in place of the own imagination: *right* (of all questions; "
+              "last row: of those for which there is such a picture) / *follows the picture* (of those where the rule reads an answer off it: of PET's random codes a third, of PT's a fifth; -: none).", "",
               "| picture | " + " | ".join(task.upper() for task in TASKS) + " |", "|---|---|---|---|"]
     lines += [f"| {picture} | " + " | ".join(" / ".join(map(mean, zip(*by[task]))) for task in TASKS) + " |"
               for picture, by in replaced.items()]

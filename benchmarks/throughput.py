@@ -64,8 +64,8 @@ def main():
                           gflop=round(work[name] / 1e9, 3),
                           mfu=round(100 * work[name] / s / peak, 1)) for name, s in seconds.items()}
     lines = [stamp("python benchmarks/throughput.py", transformers=version("transformers")) +
-             f" PT, batch {config.batch_size}, {examples.tokens.shape[1]} tokens a sequence, "
-             f"float32. Peak, the rate of a {side} x {side} product in the same rounds: "
+             f" PT, {config.n_layer} blocks, batch {config.batch_size}, "
+             f"{examples.tokens.shape[1]} tokens a sequence, float32. Peak, the rate of a {side} x {side} product in the same rounds: "
              f"{peak / 1e9:.0f} GFLOP/s.", ""]
     rows = []
     for width in widths:

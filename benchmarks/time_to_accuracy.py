@@ -9,9 +9,9 @@ Writes benchmarks/time_to_accuracy.json and .md, to which every call adds its ow
 Time = tokenizer + data + steps x seconds a step; validation is not counted. All seconds are
 measured before any training, with nothing else running and all threads: the steps of all recipes
 turn by turn in one process, so that noise hits all alike. The trainings only tell how many steps
-are needed. They run two at a time, on one thread each, and each stops at the first validation
-(every 100 steps, 500 questions) that reaches the task's accuracy, or when its steps would have
-taken TIMES the time of the default.
+are needed. They run two at a time, on one thread each; all but ours, which runs to its end, stop at
+the first validation (every 100 steps, 500 questions) that reaches the task's accuracy, or when
+their steps would have taken TIMES the time of the default (plain+X, all, all-X: TIMES_REMOVED).
 
 - ours: train.py as it is.
 - plain: AdamW for all weights, learned absolute positions, plain causal attention, loss on the
@@ -21,13 +21,13 @@ taken TIMES the time of the default.
 - all: plain with all of ALL removed, our recipe in other code; all-X: with all but X removed.
 - gpt2: Hugging Face GPT-2 of the same depth, heads and width, trained as plain.
 
-All see the same 64 examples at the same step. Ours packs both ways of answering behind one prefix;
+All draw 64 a step from the same examples, in the same order but for the curriculum. Ours packs both ways of answering behind one prefix;
 the others get two sequences of every example, one that imagines and one that answers directly;
 where poses of cameras are given (MVC), plain and gpt2 read them as words before the question.
 Learning rates of plain and gpt2: all of RATES are trained for SEARCH steps; the one with the lowest
 validation loss (answer and imagined codes) goes on, and plain+X takes plain's. The rate stays and
-falls as in train.py, over all the steps that a recipe is given, and rises in the first 50 (ours
-learns as well with such a rise as without).
+falls as in train.py, over all the steps that a recipe is given (weights and curriculum are
+stretched over these, too), and rises in the first 50 (ours does without).
 """
 import functools
 import json

@@ -102,7 +102,7 @@ class Model(nn.Module):
             elif isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=C ** -0.5)
         # What a token is must not drown in the sum of six embeddings of where it stands: at equal
-        # size, attention finds no thing by its kind for a thousand steps (docs/log.md).
+        # size, attention was slow to find a thing by its kind (docs/log.md, fourth session).
         nn.init.normal_(self.token.weight)
         for block in self.blocks:                  # each block starts as the identity
             nn.init.zeros_(block.attention.out.weight)
