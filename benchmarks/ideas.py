@@ -27,11 +27,13 @@ from report import ROOT, interleaved, markdown, options, publish, stamp
 
 import train
 from ipt_mini.config import Config, UserError, default_loss, run_main, terms_of
+from ipt_mini.model import Model
 from ipt_mini.run import get_tokenizer, new_model, prepare, write_json
 from ipt_mini.tasks import pt
 
 GOAL, SEEDS = 0.9, (0, 1)               # share of 500 validation questions
 plain_rate, plain_rows, plain_set = train.rate, train.rows_of, train.training_set
+plain_embed, plain_turns = Model.embed, Model.turns
 
 
 def rising(step, config):
@@ -65,6 +67,22 @@ def not_squared(self, x, mask, turns, cache=None, at=slice(None)):
     return x + self.down(F.relu(self.up(self.norm2(x))))
 
 
+def next_untold(self, tokens, pose, layout, start=0):
+    nowhere = torch.zeros_like(layout.next_row)
+    layout = layout._replace(next_row=nowhere, next_col=nowhere)
+    return plain_embed(self, tokens, pose, layout, start)
+
+
+def unturned(self, layout, at):
+    queries, keys = plain_turns(self, layout, at)
+    return keys.expand(len(queries), -1, -1), keys
+
+
+def unrotated(self, layout, at):
+    queries, keys = plain_turns(self, layout, at)
+    return torch.ones_like(queries), torch.ones_like(keys)
+
+
 LOSS = default_loss(Config())
 IDEAS = {      # name -> (what was predicted, settings that differ, functions replaced)
     "default": ("", {}, {}),
@@ -83,6 +101,9 @@ IDEAS = {      # name -> (what was predicted, settings that differ, functions re
     "fresh scenes (64,000)": ("1", dict(n_train=64000), {}),
     "sparse scenes first": ("0.9", {}, {"train.training_set": two_worlds,
                                         "train.rows_of": sparse_first}),
+    "next cell told by rotation alone": ("1.1", {}, {"ipt_mini.model.Model.embed": next_untold}),
+    "heads not turned": ("1.5", {}, {"ipt_mini.model.Model.turns": unturned}),
+    "no rotary positions": ("1.3", {}, {"ipt_mini.model.Model.turns": unrotated}),
     "no curriculum of kinds": ("not reached", dict(curriculum=0.0), {}),
     "rare codes weigh no more": ("2", dict(rarity=0.0), {}),
     "answer's weight 1 throughout": ("not reached",
@@ -120,10 +141,10 @@ def one_step(name, model, optimizers, examples, terms, tokenizer, config, step):
         train.train_step(model, optimizers, examples, rows, terms, tokenizer, config, step)
 
 
-def seconds_a_step(quick):
+def seconds_a_step(names, quick):
     """{idea: seconds}, the mean of its first and last step."""
     steps = {}
-    for name in IDEAS:
+    for name in names:
         few = replace(config_of(name, 0, pt.STEPS, quick), n_train=256)
         tokenizer = get_tokenizer(few, runs_folder(quick) / "x").requires_grad_(False)
         with replaced(name):
@@ -132,7 +153,7 @@ def seconds_a_step(quick):
             steps[name, step] = partial(one_step, name, model, train.optimizers_of(model, few),
                                         examples, terms_of(few), tokenizer, few, step)
     seconds = interleaved(steps, rounds=1 if quick else 20)
-    return {name: sum(s for (of, _), s in seconds.items() if of == name) / 2 for name in IDEAS}
+    return {name: sum(s for (of, _), s in seconds.items() if of == name) / 2 for name in names}
 
 
 def trained(name, seed, steps, quick):
@@ -186,11 +207,13 @@ def main():
         if name not in IDEAS:
             raise UserError(f"--only {name!r}: there is {'; '.join(IDEAS)}")
     path = (runs_folder(True) if a.quick else ROOT / "benchmarks") / "ideas.json"
-    if path.exists():
-        record = json.loads(path.read_text())
-    else:
-        ms = {name: 1e3 * s for name, s in seconds_a_step(a.quick).items()}
-        record = dict(machine=stamp("python benchmarks/ideas.py"), ms=ms, runs={})
+    empty = dict(machine=stamp("python benchmarks/ideas.py"), ms={}, runs={})
+    record = json.loads(path.read_text()) if path.exists() else empty
+    new = [name for name in IDEAS if name not in record["ms"]]
+    if new:                                          # beside the default, by whose time all count
+        seconds = seconds_a_step(list(dict.fromkeys(["default", *new])), a.quick)
+        ms = record["ms"].get("default", 1e3 * seconds["default"])
+        record["ms"] |= {name: ms * seconds[name] / seconds["default"] for name in new}
         write_json(path, record)
     todo = [(name, seed) for name in dict.fromkeys(["default", *wanted])
             for seed in ((2, 3) if "seeds 2" in name else SEEDS)
