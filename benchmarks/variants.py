@@ -1,6 +1,6 @@
 """The loss variants on PT at equal wall-clock: the same data and tokenizer, seeds 0 to 2.
 
-    python benchmarks/variants.py                     two hours; the same command goes on with it
+    python benchmarks/variants.py                     an hour; the same command goes on with it
     python benchmarks/variants.py --only compass,label          these and the default
 
 What a step of each variant costs is measured first, once, in turns and with nothing else running;
