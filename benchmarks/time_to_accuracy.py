@@ -21,13 +21,14 @@ their steps would have taken TIMES the time of the default (plain+X, all, all-X:
 - all: plain with all of ALL removed, our recipe in other code; all-X: with all but X removed.
 - gpt2: Hugging Face GPT-2 of the same depth, heads and width, trained as plain.
 
-All draw 64 a step from the same examples, in the same order but for the curriculum. Ours packs both ways of answering behind one prefix;
-the others get two sequences of every example, one that imagines and one that answers directly;
-where poses of cameras are given (MVC), plain and gpt2 read them as words before the question.
+All draw 64 a step from the same examples, in the same order but for the curriculum. Ours packs
+both ways of answering behind one prefix; the others get two sequences of every example, one that
+imagines and one that answers directly; where poses of cameras are given (MVC), plain and gpt2
+read them as words before the question.
 Learning rates of plain and gpt2: all of RATES are trained for SEARCH steps; the one with the lowest
 validation loss (answer and imagined codes) goes on, and plain+X takes plain's. The rate stays and
-falls as in train.py, over all the steps that a recipe is given (weights and curriculum are
-stretched over these, too), and rises in the first 50 (ours does without).
+falls as in train.py, over all the steps that a recipe is given (the curriculum is stretched
+over these, too), and rises in the first 50 (ours does without).
 """
 import functools
 import json
@@ -48,9 +49,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ipt_mini.config import Config, UserError, run_main, terms_of
+from ipt_mini.config import Config, UserError, run_main
 from ipt_mini.generate import answer_words
-from ipt_mini.losses import rarity
+from ipt_mini.model import Block
 from ipt_mini.run import get_tokenizer, new_model, prepare, save, write_json
 from ipt_mini.sequence import ANSWER, IMAGINE, N_WORDS, VIEW, Layout, layout, pack
 from ipt_mini.tasks import TASKS
@@ -65,44 +66,20 @@ TIMES = 5.6                   # plain and gpt2 may take this times our time
 TIMES_REMOVED = 2             # plain+X, all-X
 REMOVED = {
     "muon": "Muon for the matrices of the blocks, with our rates",
-    "places": "our embeddings of rows, columns and poses, rotary positions, turned heads",
+    "places": "our embeddings of rows, columns and poses",
     "after": "loss on what follows the prefix only",
     "prefix": "the same, and a prefix that sees itself in both directions (so it has no next token "
               "left to predict)",
     "blind": "an answer that, after an imagination, does not see the views",
-    "weights": "our weights: the answer's rises, rare codes weigh more",
     "curriculum": "our curriculum",
     "imagine": "no sequences that answer directly",
 }
-ALL = ("muon", "places", "prefix", "blind", "weights", "curriculum")    # what ours removes of them
+ALL = ("muon", "places", "prefix", "blind", "curriculum")    # what ours removes of them
 FOREVER = 10 ** 9             # steps of a training that is not to end: its rate stays
 GROUPS = (VIEW, IMAGINE, ANSWER)                     # of positions: the first stands for all else
 
 
 # ------------------------------------------------------------------------------------------ models
-class PlainBlock(nn.Module):
-    """A block of ours without rotary positions."""
-
-    def __init__(self, config):
-        super().__init__()
-        C, H = config.n_embd, config.n_head
-        self.norm1, self.norm2 = nn.RMSNorm(C), nn.RMSNorm(C)
-        self.sizes = (C, C // H, C // H)
-        self.qkv, self.out = nn.Linear(C, C + 2 * C // H, bias=False), nn.Linear(C, C, bias=False)
-        self.up, self.down = nn.Linear(C, 4 * C, bias=False), nn.Linear(4 * C, C, bias=False)
-        self.gain = nn.Parameter(torch.ones(H, 1, C // H))
-
-    def forward(self, x, mask, at=slice(None)):
-        """x (B, T, C) -> (B, L, C), of the positions `at` only."""
-        heads = self.qkv(self.norm1(x)).split(self.sizes, -1)                # (B, H or 1, T, D)
-        q, k, v = (y.unflatten(-1, (-1, self.sizes[1])).transpose(1, 2) for y in heads)
-        q, k = F.rms_norm(q[:, :, at], q.shape[-1:]) * self.gain, F.rms_norm(k, k.shape[-1:])
-        k, v = (y.expand(-1, len(self.gain), -1, -1) for y in (k, v))
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[at])
-        x = x[:, at] + self.out(y.transpose(1, 2).flatten(2))
-        return x + self.down(F.relu(self.up(self.norm2(x))).square())
-
-
 class Plain(nn.Module):
     """Our model with learned absolute positions instead of all that it knows of places."""
 
@@ -110,7 +87,7 @@ class Plain(nn.Module):
         super().__init__()
         C, V = config.n_embd, N_WORDS + Tokenizer.n_codes
         self.token, self.position = nn.Embedding(V, C), nn.Embedding(length, C)
-        self.blocks = nn.ModuleList(PlainBlock(config) for _ in range(config.n_layer))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.norm, self.head = nn.RMSNorm(C), nn.Linear(C, V, bias=False)
         for module in self.modules():                # as in ipt_mini.model
             if isinstance(module, nn.Embedding):
@@ -119,7 +96,7 @@ class Plain(nn.Module):
                 nn.init.normal_(module.weight, std=C ** -0.5)
         nn.init.normal_(self.token.weight)
         for block in self.blocks:
-            nn.init.zeros_(block.out.weight)
+            nn.init.zeros_(block.attention.out.weight)
             nn.init.zeros_(block.down.weight)
 
     def states(self, tokens, pose, where, padded, at=slice(None)):
@@ -127,7 +104,7 @@ class Plain(nn.Module):
         x = self.token(tokens) + self.position.weight[:tokens.shape[1]]
         for block in self.blocks[:-1]:
             x = block(x, where.mask)
-        return self.norm(self.blocks[-1](x, where.mask, at))
+        return self.norm(self.blocks[-1](x, where.mask, at=at))
 
 
 class GPT2(nn.Module):
@@ -194,15 +171,15 @@ def parts_of(data, name, after=False):
     return [part._replace(share=part.share / count) for part in parts]
 
 
-def loss_of(model, parts, rows, weights, of_token=None):
-    """Weighted sum of the mean cross-entropies of the three GROUPS: scalar."""
+def loss_of(model, parts, rows):
+    """Mean cross-entropies of the three GROUPS: (3,)."""
     total = 0
     for tokens, pose, where, padded, at, targets, share in parts:
         some = slice(None) if len(at) == tokens.shape[1] else at
         logits = model.head(model.states(tokens[rows], pose[rows], where, padded, some))
-        loss = F.cross_entropy(logits.flatten(0, 1), targets[rows].flatten(), of_token,
+        loss = F.cross_entropy(logits.flatten(0, 1), targets[rows].flatten(),
                                ignore_index=-1, reduction="none").view(len(rows), -1)      # (B, L)
-        total = total + torch.tensor(weights, dtype=loss.dtype) @ share @ loss.mean(0)
+        total = total + share @ loss.mean(0)
     return total
 
 
@@ -235,7 +212,7 @@ def validated(model, data, name, task, target, last):
         if right[0].mean() < target - 0.1 and not last:
             break             # far from it: the first 100 questions are enough to tell
     with torch.no_grad():
-        loss = loss_of(model, [part], torch.arange(len(data.answer)), (0.0, 1.0, 1.0))
+        loss = loss_of(model, [part], torch.arange(len(data.answer)))[1:].sum()
     return dict(accuracy=round(torch.cat(right).mean().item(), 4), n=sum(map(len, right)),
                 codes=round(torch.cat(codes).mean().item(), 4), loss=round(loss.item(), 4))
 
@@ -276,25 +253,18 @@ class Recipe:
         self.optimizers = optimizers_of(self.model, config) if "muon" in removed else [
             torch.optim.AdamW(self.model.parameters(), lr=lr, betas=(0.9, 0.95))]
         self.peaks = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
-        self.ours = terms_of(config) if "weights" in removed else None
-        self.of_token = torch.cat([torch.ones(N_WORDS), rarity(
-            data.imagination, Tokenizer.n_codes, config.rarity)]) if self.ours else None
 
     def step(self, step, total):
         """Step number `step` of a training of `total`."""
         config = replace(self.config, steps=total)
         if "curriculum" not in traits(self.name):
             config = replace(config, curriculum=0.0)
-        weights = (1.0, 1.0, 1.0)
-        if self.ours:
-            weights = (1.0, *(self.ours[term][1](step / total)
-                              for term in ("imagination", "answer")))
         for optimizer, peak in zip(self.optimizers, self.peaks):
             optimizer.param_groups[0]["lr"] = peak * rate(step, config) * min(1, (step + 1) / 50)
         self.model.train()
         self.model.zero_grad()
         rows = rows_of(step, config, self.kind)
-        loss_of(self.model, self.parts, rows, weights, self.of_token).backward()
+        loss_of(self.model, self.parts, rows).sum().backward()
         for optimizer in self.optimizers:
             optimizer.step()
 
@@ -462,8 +432,8 @@ def lines_of(results):
             yield (f"Learning rates, validation loss after {r['search'][0]['step']:,} steps: "
                    f"{', '.join(tried)}.")
         yield ""
-    yield from ("What plain+X removes of plain's handicaps (all: muon, places, prefix, blind, "
-                "weights and curriculum together; all-X: these but X):", "",
+    yield from ("What plain+X removes of plain's handicaps (all: muon, places, prefix, blind and "
+                "curriculum together; all-X: these but X):", "",
                 *(f"- {name}: {what}" for name, what in REMOVED.items()))
 
 

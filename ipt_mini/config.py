@@ -89,15 +89,14 @@ class Config(Settings):
     # the model
     n_layer: int = setting(2, "blocks", low=1, high=48)
     n_head: int = setting(4, "attention heads; must divide the width", low=1, high=256)
-    n_embd: int = setting(128, "width", low=4, high=1024)
+    n_embd: int = setting(128, "width", low=1, high=1024)
     answer_sees_views: bool = setting(False, "after an imagination too, as in the paper; else that "
                                       "answer knows of them by the imagined cells")
     # its training
-    loss: str = setting("", "terms and weights, such as answer=1,imagination=1; if empty, answer="
-                        "the task's ANSWER_WEIGHT, and imagination=1 or cot=1 if they are trained")
+    loss: str = setting("", "terms and weights; if empty, answer=1, with imagination=1 or cot=1 if "
+                        "they are trained")
     corrupt: float = setting(0.0, "share of the imagined inputs replaced in training", high=1)
     corrupt_by: str = setting("random", "what replaces them", CORRUPTIONS)
-    rarity: float = setting(0.5, "weight of an imagined code: frequency ** -rarity", high=1)
     steps: int = setting(0, "steps of stage 2; 0: as many as the task needs")
     batch_size: int = setting(64, "examples a step", low=1)
     muon_lr: float = setting(0.02, "learning rate of the matrices in the blocks (Muon)")
@@ -110,9 +109,9 @@ class Config(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.n_embd % (4 * self.n_head):
-            raise UserError(f"--n-head {self.n_head}: heads must divide the width --n-embd "
-                            f"{self.n_embd} into parts of 4, 8, 12 ... dimensions")
+        if self.n_embd % self.n_head:
+            raise UserError(f"--n-head {self.n_head}: it must divide the width, --n-embd "
+                            f"{self.n_embd}")
         if self.corrupt and not any(IMAGINE in b for b in SUPERVISION[self.supervision]):
             raise UserError(f"--corrupt {self.corrupt}: --supervision {self.supervision} trains "
                             "no imagination that could be corrupted")
@@ -141,8 +140,8 @@ def parse(cls, doc):
 
 def default_loss(config):
     """The terms that a run's supervision can carry."""
-    return f"answer={TASKS[config.task].ANSWER_WEIGHT}" + "".join(
-        f",{term}=1" for term in ("imagination", "cot")
+    return ",".join(
+        f"{term}=1" for term in ("answer", "imagination", "cot")
         if any(SEGMENT_OF[term] in branch for branch in SUPERVISION[config.supervision]))
 
 

@@ -1,11 +1,9 @@
 """A decoder-only transformer over the joint vocabulary of words and codes: tokens -> logits.
 
 Pre-norm blocks with RMSNorm, multi-query attention by `scaled_dot_product_attention` with normed
-queries and keys, squared ReLU, no biases.
+queries and keys, ReLU, no biases.
 Shape letters: B sequences, T tokens, C = n_embd, H heads of D = C / H, V = vocab_size.
 """
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -30,12 +28,6 @@ class KVCache:
         return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
 
 
-def rotate(x, turn):
-    """Rotary positions (RoPE, arXiv 2104.09864): pairs of x (.., T, D) times complex (T, D / 2)."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)
-
-
 class Attention(nn.Module):
     """Each head has its own queries; keys and values are the same for all of them (multi-query
     attention, arXiv 1911.02150), so that answering has a quarter to read."""
@@ -49,12 +41,11 @@ class Attention(nn.Module):
         # of many. A gain that is learned lets a head sharpen.
         self.gain = nn.Parameter(torch.ones(config.n_head, 1, D))
 
-    def forward(self, x, mask, turns, cache, at):
+    def forward(self, x, mask, cache, at):
         q, k, v = self.qkv(x).split(self.sizes, -1)
         q = q.unflatten(-1, (len(self.gain), -1)).transpose(1, 2)                  # (B, H, T, D)
         k, v = k[:, None], v[:, None]                                              # (B, 1, T, D)
-        q = rotate(F.rms_norm(q[:, :, at], q.shape[-1:]) * self.gain, turns[0][:, at])
-        k = rotate(F.rms_norm(k, k.shape[-1:]), turns[1])
+        q, k = F.rms_norm(q[:, :, at], q.shape[-1:]) * self.gain, F.rms_norm(k, k.shape[-1:])
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
         k, v = (one.expand(-1, len(self.gain), -1, -1) for one in (k, v))
@@ -70,17 +61,16 @@ class Block(nn.Module):
         self.up = nn.Linear(config.n_embd, 4 * config.n_embd, bias=False)
         self.down = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
 
-    def forward(self, x, mask, turns, cache=None, at=slice(None)):
+    def forward(self, x, mask, cache=None, at=slice(None)):
         """x (B, T, C) -> (B, T, C), or only its rows `at`: all tokens are seen, few go on."""
-        x = x[:, at] + self.attention(self.norm1(x), mask, turns, cache, at)
-        return x + self.down(F.relu(self.up(self.norm2(x))).square())
+        x = x[:, at] + self.attention(self.norm1(x), mask, cache, at)
+        return x + self.down(F.relu(self.up(self.norm2(x))))
 
 
 class Model(nn.Module):
     """The transformer. Where a token stands is told by embeddings that are added to its own: its
     segment, its order in it, row and column of the cell it shows, row and column of the cell it has
-    to predict next, and the pose of the camera whose view it belongs to. Rotary positions in the
-    two directions of the picture tell attention how far apart two cells are."""
+    to predict next, and the pose of the camera whose view it belongs to."""
 
     def __init__(self, config, vocab_size, code_dim=16, max_order=64):
         """config: sizes as in Config; code_dim: of a code; max_order: longest text, in words."""
@@ -121,44 +111,21 @@ class Model(nn.Module):
             x = torch.cat([x[:, :camera.shape[1]] + camera, x[:, camera.shape[1]:]], 1)
         return x
 
-    def turns(self, layout, at):
-        """Rotary factors of queries (H, T, D / 2) and keys (T, D / 2): by row, then by column.
-
-        An imagined token stands at the cell that it predicts, and its query in the four heads at
-        that cell turned by 0, 90, 180 and 270 degrees about the middle. So what a viewer who looks
-        east imagines is in one of the heads a mere shift of what the map shows, as in the others
-        for north, south and west: the same shift for all cells."""
-        n = self.config.grid + 1
-        count = self.config.n_embd // self.config.n_head // 4
-        # Waves that fit the 2N - 1 offsets of two cells: each is told from all others alike.
-        speed = 2 * math.pi * torch.arange(1, count + 1, device=layout.row.device)
-        speed = speed / max(2 * self.config.grid - 1, 2 * count + 1)
-        imagined = layout.next_row > 0
-        row = torch.where(imagined, layout.next_row, layout.row)[at]
-        col = torch.where(imagined, layout.next_col, layout.col)[at]
-        factors = []
-        for r, c in ((row, col), (col, n - row), (n - row, n - col), (n - col, row)):
-            r, c = torch.where(imagined[at], r, row), torch.where(imagined[at], c, col)
-            angle = torch.cat([r[:, None] * speed, c[:, None] * speed], -1)          # (T, D / 2)
-            factors.append(torch.polar(torch.ones_like(angle), angle))
-        return torch.stack([factors[h % 4] for h in range(self.config.n_head)]), factors[0]
-
     def states(self, tokens, pose, layout, padded=True, at=slice(None), cache=None):
         """Tokens (B, T) -> normed hidden states (B, T, C), or only those at positions `at` (L,).
         padded: does any sequence hold <pad>? Without padding the mask is the same for all.
         cache: the KVCache of the tokens before these; it takes these up too."""
         start, padding = cache.length if cache else 0, tokens == PAD
         end = start + tokens.shape[1]
-        x, turns = self.embed(tokens, pose, layout, start), self.turns(layout, slice(start, end))
-        mask = layout.mask[start:end, :end]
+        x, mask = self.embed(tokens, pose, layout, start), layout.mask[start:end, :end]
         if cache is not None:
             cache.padding[:, start:end] = padding
             padding = cache.padding[:, :end]
         if padded:
             mask = mask & ~padding[:, None, None, :]                       # (B, 1, T, end)
         for block in self.blocks[:-1]:
-            x = block(x, mask, turns, cache)
-        x = self.blocks[-1](x, mask, turns, cache, at)
+            x = block(x, mask, cache)
+        x = self.blocks[-1](x, mask, cache, at)
         if cache is not None:
             cache.length = end
         return self.norm(x)

@@ -30,7 +30,7 @@ from ipt_mini.tasks.grid import render
 from ipt_mini.tokenizer import Tokenizer, train_tokenizer
 
 WRITTEN = ("metrics.json", "checkpoint.pt", "log.csv", "config.json", "replace.json")
-FORMAT = 4                    # of checkpoints; a reader refuses any other
+FORMAT = 5                    # of checkpoints; a reader refuses any other
 CONTENT = dict(config=dict, step=int, log=list, seconds=dict, sums=torch.Tensor, model=dict,
                tokenizer=dict, optimizers=list)
 
