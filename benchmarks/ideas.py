@@ -7,15 +7,15 @@ Seconds a step are measured first, alone and in turns (the mean of a run's first
 a batch may grow). Every idea then gets as many steps as fit into the time of the default's, and
 stops at the first validation (every 50 steps, 500 questions) that reaches 90%. Seeds 0 and 1; the
 default also with seeds 2 and 3: what differs there is noise. Trainings go two at a time, on one
-thread each. Writes benchmarks/ideas.json, from which it also goes on (delete it to start afresh),
-and the table of docs/speed.md.
+thread each. Writes benchmarks/ideas.json, from which it also goes on (not if it is of another
+default; delete it to start afresh), and the table of docs/speed.md.
 """
 import json
 import multiprocessing
 import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -28,7 +28,7 @@ from report import ROOT, interleaved, markdown, options, publish, stamp
 import train
 from ipt_mini.config import Config, UserError, run_main, terms_of
 from ipt_mini.model import Model
-from ipt_mini.run import get_tokenizer, new_model, prepare, write_json
+from ipt_mini.run import FORMAT, get_tokenizer, new_model, prepare, write_json
 from ipt_mini.tasks import pt
 
 GOAL, SEEDS = 0.9, (0, 1)               # share of 500 validation questions
@@ -87,7 +87,7 @@ IDEAS = {      # name -> (what was predicted, settings that differ, functions re
     "batch 32 then 64": ("0.9", {}, {"train.rows_of": growing}),
     "batch 128": ("1.5", dict(batch_size=128), {}),
     "Muon's rate 0.03": ("1", dict(muon_lr=0.03), {}),
-    "fresh scenes (64,000)": ("1", dict(n_train=64000), {}),
+    "fresh scenes (64 thousand)": ("1", dict(n_train=64000), {}),
     "sparse scenes first": ("0.9", {}, {"train.training_set": two_worlds,
                                         "train.rows_of": sparse_first}),
     "next cell not told": ("not reached", {}, {"ipt_mini.model.Model.embed": next_untold}),
@@ -100,8 +100,7 @@ IDEAS = {      # name -> (what was predicted, settings that differ, functions re
 
 def config_of(name, seed, steps, quick):
     tiny = dict(n_train=256, n_val=16, tokenizer_steps=200, eval_every=2) if quick else {}
-    return Config(seed=seed, steps=steps,
-                  **dict(eval_every=50) | IDEAS[name][1] | tiny)
+    return Config(seed=seed, steps=steps, **dict(eval_every=50) | IDEAS[name][1] | tiny)
 
 
 @contextmanager
@@ -192,8 +191,10 @@ def main():
         if name not in IDEAS:
             raise UserError(f"--only {name!r}: there is {'; '.join(IDEAS)}")
     path = (runs_folder(True) if a.quick else ROOT / "benchmarks") / "ideas.json"
-    empty = dict(machine=stamp("python benchmarks/ideas.py"), ms={}, runs={})
-    record = json.loads(path.read_text()) if path.exists() else empty
+    of = dict(format=FORMAT, **asdict(config_of("default", 0, pt.STEPS, a.quick)))
+    record = json.loads(path.read_text()) if path.exists() else {}
+    if record.get("of") != of:                       # none yet, or of another default
+        record = dict(machine=stamp("python benchmarks/ideas.py"), of=of, ms={}, runs={})
     new = [name for name in IDEAS if name not in record["ms"]]
     if new:                                          # beside the default, by whose time all count
         seconds = seconds_a_step(list(dict.fromkeys(["default", *new])), a.quick)

@@ -38,7 +38,7 @@ BUGS = [  # (what is wrong, file, right, wrong)
     ("the side view faces along the route", "ipt_mini/tasks/pt.py",
      "gaze = (heading + np.where(turn == 0, 3, 1)) % 4", "gaze = heading"),
     ("the cache forgets where it is", "ipt_mini/model.py",
-     "self.embed(tokens, pose, layout, start)", "self.embed(tokens, pose, layout)"),
+     "at = slice(start, start + tokens.shape[1])", "at = slice(tokens.shape[1])"),
     ("the loss of the answer falls on the imagination too", "ipt_mini/losses.py",
      "(segments == segment).nonzero()", "(segments >= segment).nonzero()"),
     ("test scenes occur in training", "ipt_mini/tasks/__init__.py",

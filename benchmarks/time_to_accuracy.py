@@ -51,7 +51,7 @@ from torch import nn
 
 from ipt_mini.config import Config, UserError, run_main
 from ipt_mini.generate import answer_words
-from ipt_mini.model import Block
+from ipt_mini.model import Model
 from ipt_mini.run import get_tokenizer, new_model, prepare, save, write_json
 from ipt_mini.sequence import ANSWER, IMAGINE, N_WORDS, VIEW, Layout, layout, pack
 from ipt_mini.tasks import TASKS
@@ -66,7 +66,7 @@ TIMES = 5.6                   # plain and gpt2 may take this times our time
 TIMES_REMOVED = 2             # plain+X, all-X
 REMOVED = {
     "muon": "Muon for the matrices of the blocks, with our rates",
-    "places": "our embeddings of rows, columns and poses",
+    "places": "our embeddings of segment, order, row, column, next cell and pose",
     "after": "loss on what follows the prefix only",
     "prefix": "the same, and a prefix that sees itself in both directions (so it has no next token "
               "left to predict)",
@@ -80,31 +80,17 @@ GROUPS = (VIEW, IMAGINE, ANSWER)                     # of positions: the first s
 
 
 # ------------------------------------------------------------------------------------------ models
-class Plain(nn.Module):
-    """Our model with learned absolute positions instead of all that it knows of places."""
+class Plain(Model):
+    """Ours with learned absolute positions instead of all that it knows of places; poses are words
+    of the sequence."""
 
     def __init__(self, config, length):
-        super().__init__()
-        C, V = config.n_embd, N_WORDS + Tokenizer.n_codes
-        self.token, self.position = nn.Embedding(V, C), nn.Embedding(length, C)
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
-        self.norm, self.head = nn.RMSNorm(C), nn.Linear(C, V, bias=False)
-        for module in self.modules():                # as in ipt_mini.model
-            if isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=0.3)
-            elif isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=C ** -0.5)
-        nn.init.normal_(self.token.weight)
-        for block in self.blocks:
-            nn.init.zeros_(block.attention.out.weight)
-            nn.init.zeros_(block.down.weight)
+        super().__init__(config, N_WORDS + Tokenizer.n_codes)
+        self.position = nn.Embedding(length, config.n_embd)
+        nn.init.normal_(self.position.weight, std=0.3)
 
-    def states(self, tokens, pose, where, padded, at=slice(None)):
-        """As Model.states; poses are words of the sequence."""
-        x = self.token(tokens) + self.position.weight[:tokens.shape[1]]
-        for block in self.blocks[:-1]:
-            x = block(x, where.mask)
-        return self.norm(self.blocks[-1](x, where.mask, at=at))
+    def embed(self, tokens, pose, layout, start=0):
+        return self.token(tokens) + self.position.weight[:tokens.shape[1]]
 
 
 class GPT2(nn.Module):

@@ -11,13 +11,12 @@ Shape letters: B sequences, T tokens, P imagined cells, L = P + 1 positions that
 import json
 import math
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))     # run from anywhere
-from ipt_mini.config import Config, Parser, UserError, default_loss, run_main, terms_of
+from ipt_mini.config import Config, Parser, UserError, run_main, terms_of
 from ipt_mini.generate import decode
 from ipt_mini.run import get_tokenizer, machine, new_model, prepare
 from ipt_mini.sequence import ANSWER, IMAGINE, N_WORDS, OPENER, layout, pack, reading_order
@@ -105,7 +104,7 @@ def main():
         raise UserError(f"--task {a.task!r}: there is {', '.join(TASKS)}")
     config = Config(task=a.task, seed=a.seed, n_train=a.n_train,
                     steps=a.steps or TASKS[a.task].STEPS)
-    config, out = replace(config, loss=default_loss(config)), Path(a.out)
+    out = Path(a.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     tokenizer = get_tokenizer(config, out).requires_grad_(False)
     model, where, cells = fit(config, tokenizer)

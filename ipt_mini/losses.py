@@ -112,11 +112,11 @@ def own_term(where):
 
 
 def parse_loss(spec, branches, own=()):
-    """'answer=4,imagination=1' -> {name: (term, weight)}, for sequences with these branches.
+    """'answer=1,imagination=1' -> {name: (term, weight)}, for sequences with these branches.
 
     A weight is a number, or numbers at parts of the training joined by straight lines:
-    'answer=0.2@0.3:4@0.5' is 0.2 up to 30% of the steps and 4 from 50% on. What is returned for it
-    is a function of the part (0..1) of the training.
+    'imagination=1@0.6:0@0.8' is 1 up to 60% of the steps and 0 from 80% on. What is returned for
+    it is a function of the part (0..1) of the training.
     `own` may hold further terms {name: function}. Raises ValueError for an unknown term, a weight
     that is no number, or a term whose segment the branches lack: it would be silently zero."""
     known, segments, terms = LOSSES | dict(own), {s for branch in branches for s in branch}, {}

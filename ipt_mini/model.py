@@ -130,6 +130,6 @@ class Model(nn.Module):
             cache.length = end
         return self.norm(x)
 
-    def forward(self, tokens, pose, layout, padded=True):
+    def forward(self, tokens, pose, layout):
         """Logits (B, T, V) of whole sequences (B, T)."""
-        return self.head(self.states(tokens, pose, layout, padded))
+        return self.head(self.states(tokens, pose, layout))

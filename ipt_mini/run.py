@@ -80,8 +80,8 @@ def load(path, keys=tuple(CONTENT)):
         warnings.simplefilter("ignore")           # torch's about foreign files: one line is enough
         content = dict(torch.load(file, map_location="cpu", weights_only=True))
         if content["format"] != FORMAT:
-            raise UserError(f"a checkpoint of format {content['format']}, and this version reads "
-                            f"{FORMAT}; train again with --force")
+            raise UserError(f"of format {content['format']}, and this version reads {FORMAT}; " + (
+                "train again with --force" if "config" in keys else "delete it: it is made anew"))
         if not all(isinstance(content[key], CONTENT[key]) for key in keys):
             raise TypeError("an entry of another type")
         if "config" in keys:                      # of a run, not of a tokenizer

@@ -135,6 +135,17 @@ def test_padding_changes_nothing(model):
         assert torch.equal(a.answer, b.answer)
 
 
+@pytest.mark.parametrize("name", ["segment", "order", "row", "col", "next_row", "next_col"])
+def test_a_token_is_told_where_it_stands(model, name):
+    data, branches = data_of("pt"), BRANCHES["all"]
+    where, tokens = layout(data, branches), pack(data, branches)[0]
+    for at in (0, -30):                            # in a view, in a branch
+        other = getattr(where, name).clone()
+        other[at] = (other[at] + 1) % 5
+        moved = model(tokens, data.pose, where._replace(**{name: other})) - model(tokens, data.pose, where)
+        assert moved[:, at].abs().max() > 1e-6
+
+
 def test_cached_decoding_equals_uncached(data, model):
     branch = (IMAGINE, ANSWER)
     where = layout(data, (branch,))
@@ -265,8 +276,7 @@ def batch_for(data, model):
     torch.nn.init.normal_(tokenizer.quantizer.codebook)
     logits = torch.randn(*targets.shape, N_WORDS + 32, requires_grad=True)
     hidden = torch.randn(*targets.shape, 32, requires_grad=True)
-    return LossInput(logits, targets, where.loss_segment, hidden,
-                     model.project, tokenizer)
+    return LossInput(logits, targets, where.loss_segment, hidden, model.project, tokenizer)
 
 
 @pytest.mark.parametrize("term", [t for t in LOSSES if t not in ("answer", "imagination", "cot")])

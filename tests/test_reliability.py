@@ -22,7 +22,7 @@ import eval
 import train
 from ipt_mini import run as run_module
 from ipt_mini.config import Config, run_main
-from ipt_mini.run import locked, new_model, save
+from ipt_mini.run import FORMAT, locked, new_model, save
 
 TRAIN = "train.py --task pt " + " ".join(TINY)
 
@@ -230,6 +230,9 @@ def test_foreign_tokenizer_is_left_alone(world):
     file.write_bytes(b"mine")
     code, out, err = call(TRAIN + " --out other/run")
     assert code == 1 and str(file.relative_to(world)) in err and "delete it" in err and file.read_bytes() == b"mine"
+    torch.save(dict(format=FORMAT - 1, tokenizer={}), file)          # of an earlier version: --force would not help
+    code, out, err = call(TRAIN + " --out other/run --force")
+    assert code == 1 and f"format {FORMAT - 1}" in err and "delete it" in err and "--force" not in err
 
 
 def test_terminal_without_unicode(world, monkeypatch):

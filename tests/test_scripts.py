@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from conftest import ROOT, TINY, script
-from ipt_mini.tasks import TASKS
 
 
 def test_run_folder_holds_what_it_should(run):
