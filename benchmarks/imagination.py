@@ -51,8 +51,10 @@ def main():
              "| task and split | direct | imagine | oracle | exact images |", "|---|---|---|---|---|"]
     lines += [f"| {task} {split} | " + " | ".join(mean(f[k]) for k in ("direct", "imagine", "oracle", "exact")) + " |"
               for (task, split), f in outside.items()]
-    lines += ["", "Answers after another picture was put in place of the own imagination: *right* (of all questions; "
-              "last row: of those for which there is such a picture) / *follows the picture* (of those where the rule reads an answer off it: of PET's random codes a third, of PT's a fifth; -: none).", "",
+    lines += ["", "Each cell: *right* / *follows the picture*, after another picture was put in place of the own. Right: of all questions (last "
+              "row: of those for which there is such a picture). Follows: the answer is the one that the rule reads off the picture, of those off "
+              "which it reads one (of PET's random codes a third, of PT's a fifth; -: none). MVC's random codes show shapes in colours "
+              "that its data never have.", "",
               "| picture | " + " | ".join(task.upper() for task in TASKS) + " |", "|---|---|---|---|"]
     lines += [f"| {picture} | " + " | ".join(" / ".join(map(mean, zip(*by[task]))) for task in TASKS) + " |"
               for picture, by in replaced.items()]
