@@ -24,7 +24,7 @@ from ipt_mini import plots
 from ipt_mini.config import (Config, UserError, check_named, default_loss, parse,
                              pick_device, reading, run_main, setting, terms_of)
 from ipt_mini.generate import decode
-from ipt_mini.losses import LossInput, positions
+from ipt_mini.losses import LossInput, positions, rarity
 from ipt_mini.run import (Clock, get_tokenizer, load_run, machine, new_model, open_folder, prepare,
                           save, stop_signals, write_json, write_log)
 from ipt_mini.sequence import IMAGINE, N_WORDS, SUPERVISION, Layout, layout, pack
@@ -73,6 +73,7 @@ class TrainingSet(NamedTuple):
     pose: torch.Tensor         # (n, V, 3)
     layout: Layout
     padded: bool               # does any sequence hold <pad>?
+    weight: torch.Tensor       # of each token as a target
     kind: np.ndarray           # (n,) of question
 
 
@@ -81,9 +82,11 @@ def training_set(config, tokenizer):
     examples, data = prepare(config, "train", tokenizer, config.n_train)
     branches = SUPERVISION[config.supervision]
     tokens, targets = pack(data, branches)
+    words = torch.ones(N_WORDS, device=tokens.device)
+    weight = torch.cat([words, rarity(data.imagination, tokenizer.n_codes, config.rarity)])
     return TrainingSet(tokens, targets, data.pose,
                        layout(data, branches, config.answer_sees_views),
-                       bool((tokens == PAD).any()), examples.kind)
+                       bool((tokens == PAD).any()), weight, examples.kind)
 
 
 @torch.no_grad()
@@ -109,12 +112,12 @@ def corrupted(model, examples, rows, config, step):
 def losses_of(model, examples, rows, terms, tokenizer, tokens=None):
     """The loss terms of the examples `rows`, one after the other: (terms,).
     tokens: (B, T) to be read instead of those of the examples."""
-    _, targets, pose, where, padded, _ = examples
+    _, targets, pose, where, padded, weight, _ = examples
     tokens = examples.tokens[rows] if tokens is None else tokens
     with torch.autocast("cuda", torch.bfloat16, enabled=rows.is_cuda):
         hidden = model.states(tokens, pose[rows], where, padded, where.loss_at)
         logits = model.head(hidden)
-    batch = LossInput(logits.float(), targets[rows], where.loss_segment, hidden.float(),
+    batch = LossInput(logits.float(), targets[rows], where.loss_segment, weight, hidden.float(),
                       model.project, tokenizer)
     values = {name: term(batch) for name, (term, _) in terms.items()}
     for name, value in values.items():

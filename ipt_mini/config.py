@@ -93,10 +93,11 @@ class Config(Settings):
     answer_sees_views: bool = setting(False, "after an imagination too, as in the paper; else that "
                                       "answer knows of them by the imagined cells")
     # its training
-    loss: str = setting("", "terms and weights; if empty, answer=1, with imagination=1 or cot=1 if "
-                        "they are trained")
+    loss: str = setting("", "terms and weights, such as answer=1,imagination=1; if empty, answer="
+                        "the task's ANSWER_WEIGHT, and imagination=1 or cot=1 if they are trained")
     corrupt: float = setting(0.0, "share of the imagined inputs replaced in training", high=1)
     corrupt_by: str = setting("random", "what replaces them", CORRUPTIONS)
+    rarity: float = setting(0.5, "weight of an imagined code: frequency ** -rarity", high=1)
     steps: int = setting(0, "steps of stage 2; 0: as many as the task needs")
     batch_size: int = setting(64, "examples a step", low=1)
     muon_lr: float = setting(0.02, "learning rate of the matrices in the blocks (Muon)")
@@ -140,8 +141,8 @@ def parse(cls, doc):
 
 def default_loss(config):
     """The terms that a run's supervision can carry."""
-    return ",".join(
-        f"{term}=1" for term in ("answer", "imagination", "cot")
+    return f"answer={TASKS[config.task].ANSWER_WEIGHT}" + "".join(
+        f",{term}=1" for term in ("imagination", "cot")
         if any(SEGMENT_OF[term] in branch for branch in SUPERVISION[config.supervision]))
 
 

@@ -22,9 +22,21 @@ class LossInput(NamedTuple):
     logits: torch.Tensor       # (B, L, V)
     targets: torch.Tensor      # (B, L) token ids; -1: no loss here
     segment: torch.Tensor      # (L,) the segment that each position belongs to; on the CPU
+    weight: torch.Tensor       # (V,) weight of each token as a target, see `rarity`
     hidden: torch.Tensor = None        # (B, L, C) what the logits were computed from
     project: torch.nn.Module = None    # a layer C -> D, for terms on hidden states
     tokenizer: torch.nn.Module = None  # frozen; its codebook (K, D) and its pixel decoder
+
+
+def rarity(codes, n_codes, power):
+    """(K,) weights of codes as targets: frequency in `codes` to the power of -`power`, mean 1.
+
+    More than half of an imagined picture is floor or darkness. Objects are what it is about, and
+    they are rare; so rare codes weigh more. (Foreground weighting, without being told what is one.)
+    """
+    share = torch.bincount(codes.flatten(), minlength=n_codes) / codes.numel()
+    weight = share.clamp_min(1e-3) ** -power
+    return weight / (weight * share).sum()
 
 
 def positions(segments, segment, device):
@@ -33,11 +45,11 @@ def positions(segments, segment, device):
     return (segments == segment).nonzero().flatten().to(device, non_blocking=True)
 
 
-def cross_entropy(batch, segment):
+def cross_entropy(batch, segment, weight=None):
     """-log P(target), mean over the tokens of one segment."""
     here = positions(batch.segment, segment, batch.logits.device)
     return F.cross_entropy(batch.logits[:, here].flatten(0, 1), batch.targets[:, here].flatten(),
-                           ignore_index=-1)
+                           weight, ignore_index=-1)
 
 
 def answer(batch):
@@ -47,7 +59,7 @@ def answer(batch):
 
 def imagination(batch):
     """CE(imagined codes): the discrete stand-in for the paper's rectified flow."""
-    return cross_entropy(batch, IMAGINE)
+    return cross_entropy(batch, IMAGINE, batch.weight)
 
 
 def cot(batch):

@@ -6,9 +6,9 @@ import numpy as np
 from ipt_mini.tasks import mvc, pet, pt
 from ipt_mini.tasks.grid import SPLITS, split_of
 
-# A task is a module with NAME, ANSWERS, KINDS, FIRST, CHANCE, STEPS, WORLD (settings by split),
-# draw (all that is random), ask (what follows: the examples), rule (imagination -> answer) and
-# shortcuts (lookups to keep low).
+# A task is a module with NAME, ANSWERS, KINDS, FIRST, CHANCE, STEPS, ANSWER_WEIGHT, WORLD (settings
+# by split), draw (all that is random), ask (what follows: the examples), rule (imagination ->
+# answer) and shortcuts (lookups to keep low).
 TASKS = {"pet": pet, "pt": pt, "mvc": mvc}
 CHUNK = 16384                 # questions drawn at a time
 

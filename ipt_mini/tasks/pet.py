@@ -14,6 +14,7 @@ KINDS = ("closer", "further", "left>left", "left>right", "right>left", "right>ri
 FIRST = None                    # shares of the kinds early in training: even
 CHANCE = 0.5
 STEPS = 1000                    # of the model's training, by default
+ANSWER_WEIGHT = "0.2@0.2:5@0.3"      # first imagine, then answer: 0.2 early on
 WORLD = {  # walls and objects per 25 cells; steps from the viewer to X, in parts of the grid's side
     "train": dict(walls=(2, 4), objects=6, steps=(0.2, 0.8)),
     "dense": dict(walls=(4, 6), objects=9, steps=(0.2, 0.8)),

@@ -19,6 +19,7 @@ KINDS = ("forward left", "forward right", "reverse left", "reverse right")
 FIRST = (0.72, 0.13, 0.13, 0.02)        # shares of the kinds early in training, see train.py
 CHANCE = 0.25
 STEPS = 1000                    # of the model's training, by default
+ANSWER_WEIGHT = "0.2@0.5:1@0.7"      # first imagine, then answer: 0.2 early on
 WORLD = {  # walls and objects per 25 cells; route lengths in cells, ends included
     "train": dict(walls=(2, 4), objects=6, lengths=(3, 5)),
     "dense": dict(walls=(4, 6), objects=8, lengths=(3, 5)),
