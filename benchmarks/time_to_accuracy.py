@@ -3,7 +3,8 @@
     pip install transformers && python benchmarks/time_to_accuracy.py --task pt      50 minutes
     python benchmarks/time_to_accuracy.py --task pet --seed 1 --only ours,plain      a part of it
 
-The same command goes on where it was stopped; delete runs/time_to_accuracy/ to start afresh.
+The same command goes on where it was stopped (with as many steps for a training as it was begun
+with, if those were more); delete runs/time_to_accuracy/ to start afresh.
 Writes benchmarks/time_to_accuracy.json and .md, to which every call adds its own task and seed.
 
 Time = tokenizer + data + steps x seconds a step; validation is not counted. All seconds are
@@ -27,8 +28,8 @@ imagines and one that answers directly; where poses of cameras are given (MVC), 
 read them as words before the question.
 Learning rates of plain and gpt2: all of RATES are trained for SEARCH steps; the one with the lowest
 validation loss (answer and imagined codes) goes on, and plain+X takes plain's. The rate stays and
-falls as in train.py, over all the steps that a recipe is given (the curriculum is stretched
-over these, too), and rises in the first 50 (ours does without).
+falls as in train.py, over all the steps that a recipe is given (weights and curriculum are
+stretched over these, too), and rises in the first 50 (ours does without).
 """
 import functools
 import json
@@ -49,8 +50,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ipt_mini.config import Config, UserError, run_main
+from ipt_mini.config import Config, UserError, run_main, terms_of
 from ipt_mini.generate import answer_words
+from ipt_mini.losses import rarity
 from ipt_mini.model import Model
 from ipt_mini.run import get_tokenizer, new_model, prepare, save, write_json
 from ipt_mini.sequence import ANSWER, IMAGINE, N_WORDS, VIEW, Layout, layout, pack
@@ -71,10 +73,11 @@ REMOVED = {
     "prefix": "the same, and a prefix that sees itself in both directions (so it has no next token "
               "left to predict)",
     "blind": "an answer that, after an imagination, does not see the views",
+    "weights": "our weights: the answer's rises, rare codes weigh more",
     "curriculum": "our curriculum",
     "imagine": "no sequences that answer directly",
 }
-ALL = ("muon", "places", "prefix", "blind", "curriculum")    # what ours removes of them
+ALL = ("muon", "places", "prefix", "blind", "weights", "curriculum")    # what ours removes of them
 FOREVER = 10 ** 9             # steps of a training that is not to end: its rate stays
 GROUPS = (VIEW, IMAGINE, ANSWER)                     # of positions: the first stands for all else
 
@@ -157,15 +160,15 @@ def parts_of(data, name, after=False):
     return [part._replace(share=part.share / count) for part in parts]
 
 
-def loss_of(model, parts, rows):
-    """Mean cross-entropies of the three GROUPS: (3,)."""
+def loss_of(model, parts, rows, weights, of_token=None):
+    """Weighted sum of the mean cross-entropies of the three GROUPS: scalar."""
     total = 0
     for tokens, pose, where, padded, at, targets, share in parts:
         some = slice(None) if len(at) == tokens.shape[1] else at
         logits = model.head(model.states(tokens[rows], pose[rows], where, padded, some))
-        loss = F.cross_entropy(logits.flatten(0, 1), targets[rows].flatten(),
+        loss = F.cross_entropy(logits.flatten(0, 1), targets[rows].flatten(), of_token,
                                ignore_index=-1, reduction="none").view(len(rows), -1)      # (B, L)
-        total = total + share @ loss.mean(0)
+        total = total + torch.tensor(weights, dtype=loss.dtype) @ share @ loss.mean(0)
     return total
 
 
@@ -198,7 +201,7 @@ def validated(model, data, name, task, target, last):
         if right[0].mean() < target - 0.1 and not last:
             break             # far from it: the first 100 questions are enough to tell
     with torch.no_grad():
-        loss = loss_of(model, [part], torch.arange(len(data.answer)))[1:].sum()
+        loss = loss_of(model, [part], torch.arange(len(data.answer)), (0.0, 1.0, 1.0))
     return dict(accuracy=round(torch.cat(right).mean().item(), 4), n=sum(map(len, right)),
                 codes=round(torch.cat(codes).mean().item(), 4), loss=round(loss.item(), 4))
 
@@ -239,18 +242,25 @@ class Recipe:
         self.optimizers = optimizers_of(self.model, config) if "muon" in removed else [
             torch.optim.AdamW(self.model.parameters(), lr=lr, betas=(0.9, 0.95))]
         self.peaks = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
+        self.ours = terms_of(config) if "weights" in removed else None
+        self.of_token = torch.cat([torch.ones(N_WORDS), rarity(
+            data.imagination, Tokenizer.n_codes, config.rarity)]) if self.ours else None
 
     def step(self, step, total):
         """Step number `step` of a training of `total`."""
         config = replace(self.config, steps=total)
         if "curriculum" not in traits(self.name):
             config = replace(config, curriculum=0.0)
+        weights = (1.0, 1.0, 1.0)
+        if self.ours:
+            weights = (1.0, *(self.ours[term][1](step / total)
+                              for term in ("imagination", "answer")))
         for optimizer, peak in zip(self.optimizers, self.peaks):
             optimizer.param_groups[0]["lr"] = peak * rate(step, config) * min(1, (step + 1) / 50)
         self.model.train()
         self.model.zero_grad()
         rows = rows_of(step, config, self.kind)
-        loss_of(self.model, self.parts, rows).sum().backward()
+        loss_of(self.model, self.parts, rows, weights, self.of_token).backward()
         for optimizer in self.optimizers:
             optimizer.step()
 
@@ -271,8 +281,11 @@ def train_on(task, seed, quick, name, lr, until, total):
         return train_ours(task, seed, quick)
     path = folder_of(task, seed, quick) / f"{name}-{lr:g}.pt"
     saved = torch.load(path, weights_only=True) if path.exists() else None
-    if saved and FOREVER not in (total, saved["total"]) and total != saved["total"]:
-        saved = None                                 # another --cap, another course of the rate
+    if saved and FOREVER not in (total, saved["total"]):
+        if total > saved["total"]:
+            saved = None                             # the rate would have taken another course
+        else:
+            total = until = saved["total"]           # begun with more steps, it gets them
     curve = saved["curve"] if saved else []
     if reached(curve, task) or curve_end(curve) >= until:
         return curve
@@ -418,8 +431,8 @@ def lines_of(results):
             yield (f"Learning rates, validation loss after {r['search'][0]['step']:,} steps: "
                    f"{', '.join(tried)}.")
         yield ""
-    yield from ("What plain+X removes of plain's handicaps (all: muon, places, prefix, blind and "
-                "curriculum together; all-X: these but X):", "",
+    yield from ("What plain+X removes of plain's handicaps (all: muon, places, prefix, blind, "
+                "weights and curriculum together; all-X: these but X):", "",
                 *(f"- {name}: {what}" for name, what in REMOVED.items()))
 
 

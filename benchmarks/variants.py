@@ -20,21 +20,21 @@ from functools import partial
 import torch
 from report import ROOT, interleaved, publish, stamp
 
-from ipt_mini.config import Config, Parser, UserError, run_main
+from ipt_mini.config import Config, Parser, UserError, default_loss, run_main
 from ipt_mini.run import get_tokenizer, new_model, write_json
 from ipt_mini.tasks import pt
 from train import optimizers_of, terms_of, train_step, training_set
 
-BASE = "answer=1,imagination=1"                # the default
+BASE = default_loss(Config())
 RECORD = ROOT / "benchmarks/variants.json"
 VARIANTS = {                                   # name -> settings that differ from the default
     "": {},
     "label": dict(supervision="label"),
     "discrepancy": dict(loss=BASE + ",discrepancy=0.5"),
-    "smoothed": dict(loss="answer=1,imagination=0.5,smoothed=0.5"),
+    "smoothed": dict(loss=BASE.replace("imagination=1", "imagination=0.5,smoothed=0.5")),
     "soft": dict(loss=BASE + ",soft_decode=1"),
     "latent": dict(loss=BASE + ",latent=0.5"),
-    "dropped": dict(loss="answer=1,imagination=1@0.7:0@0.8"),
+    "dropped": dict(loss=BASE.replace("imagination=1", "imagination=1@0.7:0@0.8")),
     "corrupt": dict(corrupt=0.1),
     "own": dict(corrupt=0.2, corrupt_by="own"),
     "compass": dict(loss=BASE + ",examples/compass.py:compass=0.2"),

@@ -7,7 +7,7 @@ import torch
 
 from ipt_mini import generate
 from ipt_mini.config import Config
-from ipt_mini.losses import LOSSES, SEGMENT_OF, LossInput, parse_loss
+from ipt_mini.losses import LOSSES, SEGMENT_OF, LossInput, parse_loss, rarity
 from ipt_mini.model import Model
 from ipt_mini.run import new_model
 from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, QUERY, SUPERVISION, THINK, VIEW, Data,
@@ -202,7 +202,7 @@ def test_corruption_replaces_its_share_of_imagined_inputs_and_nothing_else(model
     data = data_of("pt", 64)
     model.head.weight.data *= 10                                    # sure of what it says
     where, (tokens, targets) = layout(data, SUPERVISION["mixed"]), pack(data, SUPERVISION["mixed"])
-    examples = TrainingSet(tokens, targets, data.pose, where, True, None)
+    examples = TrainingSet(tokens, targets, data.pose, where, True, None, None)
     config, rows = Config(corrupt=0.3, corrupt_by=by), torch.arange(8, 64)
     seen = corrupted(model, examples, rows, config, step=7)
     changed = seen != tokens[rows]
@@ -258,13 +258,15 @@ def test_oracle_reads_the_picture_it_is_given(data, model):
 def test_each_loss_is_cross_entropy_on_its_own_segment(data, term, segment):
     where, (_, targets) = layout(data, BRANCHES["all"]), pack(data, BRANCHES["all"])
     logits = torch.randn(*targets.shape, N_WORDS + 32, requires_grad=True)
-    batch = LossInput(logits, targets, where.loss_segment)
+    weight = torch.rand(N_WORDS + 32) + 0.1
+    batch = LossInput(logits, targets, where.loss_segment, weight)
     loss = LOSSES[term](batch)
     loss.backward()
     carries = (batch.segment == segment) & (targets >= 0)
     assert ((logits.grad.abs().sum(-1) > 0) == carries).all()
     picked = logits.detach().log_softmax(-1)[carries]
-    by_hand = -picked[torch.arange(len(picked)), targets[carries]].mean()
+    w = weight[targets[carries]] if term == "imagination" else torch.ones(len(picked))
+    by_hand = -(w * picked[torch.arange(len(picked)), targets[carries]]).sum() / w.sum()
     assert torch.allclose(loss, by_hand, atol=1e-5)
 
 
@@ -276,7 +278,8 @@ def batch_for(data, model):
     torch.nn.init.normal_(tokenizer.quantizer.codebook)
     logits = torch.randn(*targets.shape, N_WORDS + 32, requires_grad=True)
     hidden = torch.randn(*targets.shape, 32, requires_grad=True)
-    return LossInput(logits, targets, where.loss_segment, hidden, model.project, tokenizer)
+    return LossInput(logits, targets, where.loss_segment, torch.ones(N_WORDS + 32), hidden,
+                     model.project, tokenizer)
 
 
 @pytest.mark.parametrize("term", [t for t in LOSSES if t not in ("answer", "imagination", "cot")])
@@ -303,6 +306,14 @@ def test_each_variant_by_hand_and_only_on_imagined_cells(data, model, term):
             }[term]())
     assert torch.allclose(loss, torch.stack(by_hand).mean(), atol=1e-4)
     assert SEGMENT_OF[term] == IMAGINE
+
+
+def test_rare_codes_weigh_more_and_one_on_average():
+    codes = torch.tensor([[0] * 12, [1] * 3 + [2] * 9])
+    weight = rarity(codes, 4, 0.5)
+    assert torch.allclose(weight[codes].mean(), torch.tensor(1.0))
+    assert torch.allclose(weight[1] / weight[0], torch.tensor(2.0))          # (12 / 3) ** 0.5
+    assert torch.equal(rarity(codes, 3, 0.0), torch.ones(3))
 
 
 def test_weights_and_their_schedule():

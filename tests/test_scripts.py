@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from conftest import ROOT, TINY, script
+from ipt_mini.tasks import TASKS
 
 
 def test_run_folder_holds_what_it_should(run):
@@ -89,7 +90,7 @@ def test_examples(run, here, tmp_path):
     assert [row["passes"] for row in rows] == [1, 2, 4, 8, 25] and "| 25 |" in out
     page = (ROOT / "docs/losses.md").read_text()
     own = (ROOT / "examples/compass.py").read_text().split('"""\n')[1]
-    assert own in page and "--loss answer=1,imagination=1," in page
+    assert own in page and f"--loss answer={TASKS['pt'].ANSWER_WEIGHT},imagination=1," in page
 
 
 def test_replacement_test(run, here):
