@@ -18,7 +18,7 @@ KINDS = ("rotation", "cameras")
 FIRST = None                    # shares of the kinds early in training: even
 CHANCE = 0.25
 STEPS = 800                     # of the model's training, by default
-ANSWER_WEIGHT = "1"
+ANSWER_WEIGHT = "1"             # of the answer's loss, throughout
 WORLD = {  # walls and objects per 25 cells; how many views show a cell of the map, on average
     "train": dict(walls=(1, 3), objects=8, overlap=3.0),
     "dense": dict(walls=(3, 5), objects=11, overlap=3.0),
