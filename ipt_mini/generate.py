@@ -1,113 +1,134 @@
 """Ways to answer: directly, after an imagined view, the true one, or a thought in words.
 
-Each decode runs the prefix once (`feed` of many tokens) and then one token at a time, with keys and
-values cached. The answer is the most likely of all answer words of the task.
-Shape letters: B examples, T tokens, P cells of the imagination.
+Each decode reads the prefix at once (prefill) and then one token at a time, with keys and values
+cached. The answer is the most likely of all answer words of the task.
+Shape letters: B examples, T tokens, P = h * w cells of the imagination.
 """
-from functools import partial
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import torch
-import torch.nn.functional as F
 
 from ipt_mini.model import KVCache
-from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, THINK, layout, near_to_far,
-                               reading_order)
-from ipt_mini.tasks import TASKS
-from ipt_mini.tasks.words import ID, PAD
+from ipt_mini.sequence import ANSWER, IMAGINE, OPENER, THINK, as_picture, layout, near_to_far
 
 
 class Decoded(NamedTuple):
-    """What came out: answer (B,) words; own imagination (B, P) codes, cot (B, C) words, if any."""
-    answer: torch.Tensor
-    imagination: torch.Tensor = None
-    cot: torch.Tensor = None
+    """What came out, for B examples."""
+    answer: torch.Tensor               # (B,) words
+    probabilities: torch.Tensor        # (B, A) of each answer that was allowed
+    imagination: torch.Tensor = None   # (B, h, w) codes of the model's own, if any
+    cot: torch.Tensor = None           # (B, C) words of the model's own, if any
 
 
 class Stream:
-    """Sequences of one branch that grow from left to right, with their cache: views, query and the
-    token that opens the branch at once. `logits` (B, V): of what follows the last token."""
+    """Sequences of one branch that grow from left to right, with their cache. They begin with
+    views and query. What is pushed is read when something has to be predicted from it."""
 
     def __init__(self, model, data, branch):
         self.model, self.pose = model, data.pose
         self.layout = layout(data, (branch,), model.config.answer_sees_views)
-        self.cache = KVCache(model.config, len(data.answer), len(self.layout.segment),
-                             data.views.device)
-        self.feed(torch.cat([data.views.flatten(1) + N_WORDS, data.query], 1), branch[0])
+        batch, length = len(data.answer), len(self.layout.segment)
+        self.cache = KVCache(model.config, batch, length, data.views.device)
+        self.unread = [data.views.flatten(1) + model.n_words, data.query]
 
-    def feed(self, tokens, segment=None):
-        """Append tokens (B, t), and the one that opens a segment, if any."""
-        if segment is not None:
-            tokens = F.pad(tokens, (0, 1), value=OPENER[segment])
-        h = self.model.states(tokens, self.pose, self.layout, at=[-1], cache=self.cache)
-        self.logits = self.model.head(h[:, 0])
+    def push(self, tokens):
+        """Append tokens (B, t)."""
+        self.unread.append(tokens)
 
-    def answer(self, answers):
-        """The most likely of the words `answers` (A,): (B,) words."""
-        return answers[self.logits[:, answers].argmax(1)]
+    def open(self, segment):
+        """Append the token that opens a segment."""
+        self.push(torch.full_like(self.pose[:, 0, :1], OPENER[segment]))
+
+    def predict(self):
+        """Logits (B, V) of the token that follows all that were pushed."""
+        tokens = torch.cat(self.unread, 1)
+        self.unread = []
+        h = self.model.states(tokens, self.pose, self.layout, [-1], self.cache)
+        return self.model.head(h[:, 0])
+
+    def answer(self, answers, **own):
+        """Answer with the most likely of the words `answers` (A,): Decoded. own: codes, words."""
+        self.open(ANSWER)
+        probabilities = self.predict()[:, answers].softmax(1)
+        return Decoded(answers[probabilities.argmax(1)], probabilities, **own)
 
 
 def direct(model, data, answers):
-    """Answer straight after the query."""
-    return Decoded(Stream(model, data, (ANSWER,)).answer(answers))
+    """Answer right after the query."""
+    return Stream(model, data, (ANSWER,)).answer(answers)
 
 
 def oracle(model, data, answers):
     """Answer after the true imagination, or whatever else data.imagination holds."""
     stream = Stream(model, data, (IMAGINE, ANSWER))
-    stream.feed(near_to_far(data.imagination) + N_WORDS, ANSWER)
-    return Decoded(stream.answer(answers))
+    stream.open(IMAGINE)
+    stream.push(near_to_far(data.imagination) + model.n_words)
+    return stream.answer(answers)
 
 
-def imagine(model, data, answers, pick=lambda logits: logits.argmax(1, keepdim=True)):
+def likeliest(logits):
+    """(B, V) -> (B, 1)."""
+    return logits.argmax(1, keepdim=True)
+
+
+def imagine(model, data, answers, pick=likeliest):
     """Imagine code after code, then answer. `pick` chooses codes (B, 1) from logits (B, K)."""
-    stream, codes = Stream(model, data, (IMAGINE, ANSWER)), []
-    for left in reversed(range(data.imagination.shape[1])):
-        codes.append(pick(stream.logits[:, N_WORDS:]))                     # image tokens only
-        stream.feed(codes[-1] + N_WORDS, None if left else ANSWER)
-    return Decoded(stream.answer(answers), reading_order(torch.cat(codes, 1)))
+    stream = Stream(model, data, (IMAGINE, ANSWER))
+    stream.open(IMAGINE)
+    codes = imagine_codes(stream, data, pick)
+    return stream.answer(answers, imagination=codes)
 
 
-def sample(model, data, answers, temperature=1.0, top_k=0, samples=1, rng=None):
-    """Imagine with codes drawn at a temperature, from the `top_k` likeliest (0: all); answer. Of
-    several samples: what most of them answer, and the imagination of the first."""
-    def draw(logits):
-        if top_k:
-            least = logits.topk(min(top_k, logits.shape[1])).values[:, -1:]
-            logits = logits.masked_fill(logits < least, -torch.inf)
-        return (logits / temperature).softmax(1).multinomial(1, generator=rng)
-    outs = [imagine(model, data, answers, draw) for _ in range(samples)]
-    return Decoded(torch.stack([out.answer for out in outs]).mode(0).values, outs[0].imagination)
+def imagine_codes(stream, data, pick=likeliest):
+    """A picture (B, h, w) of the model's own, in a stream whose imagination is open."""
+    n_words, codes = stream.model.n_words, []
+    h, w = data.imagination.shape[1:]
+    for _ in range(h * w):
+        codes.append(pick(stream.predict()[:, n_words:]))            # image tokens only
+        stream.push(codes[-1] + n_words)
+    return as_picture(torch.cat(codes, 1), h, w)
 
 
 def think(model, data, answers):
-    """Write a chain of thought, word after word until <answer> or its longest length; answer."""
-    stream, words = Stream(model, data, (THINK, ANSWER)), []
-    ended = torch.zeros_like(data.answer, dtype=torch.bool)
-    for left in reversed(range(data.cot.shape[1])):
-        word = stream.logits[:, :N_WORDS].argmax(1)
-        ended = ended | (word == OPENER[ANSWER])
-        words.append(word.masked_fill(ended, PAD)[:, None])
-        stream.feed(words[-1], None if left else ANSWER)
-    return Decoded(stream.answer(answers), cot=torch.cat(words, 1))
+    """Write a chain of thought, word after word, then answer."""
+    stream = Stream(model, data, (THINK, ANSWER))
+    stream.open(THINK)
+    return stream.answer(answers, cot=think_words(stream, data))
 
 
-DECODES = {"direct": direct, "imagine": imagine, "oracle": oracle, "think": think,
-           "sample": sample, "vote": partial(sample, samples=8)}
+def think_words(stream, data):
+    """A chain of thought (B, C) of the model's own, in a stream whose thought is open."""
+    words = []
+    for _ in range(data.cot.shape[1]):
+        words.append(likeliest(stream.predict()[:, :stream.model.n_words]))
+        stream.push(words[-1])
+    return torch.cat(words, 1)
 
 
-def answer_words(task, device=None):
-    """Ids (A,) of the words that may answer a task."""
-    return torch.tensor([ID[word] for word in TASKS[task].ANSWERS], device=device)
+class Decode(NamedTuple):
+    """A way to answer: a function (model, data, answers (A,)) -> Decoded, and the branch that has
+    to be trained for it."""
+    function: Callable
+    branch: tuple
+
+
+DECODES = {
+    "direct": Decode(direct, (ANSWER,)),
+    "imagine": Decode(imagine, (IMAGINE, ANSWER)),
+    "oracle": Decode(oracle, (IMAGINE, ANSWER)),
+    "think": Decode(think, (THINK, ANSWER)),
+}
+
+
+def decodes_of(branches):
+    """Names of the DECODES that fit to the branches which a run was trained on."""
+    return [name for name, decode in DECODES.items() if decode.branch in branches]
 
 
 @torch.no_grad()
-def decode(model, data, task, name, batch=500, **more):
-    """One of DECODES over all of `data`, in batches: Decoded. `more` are arguments of its own."""
+def decode(model, data, answers, function, batch=500):
+    """Answer all of `data` with one of the decodes' functions, in batches: Decoded."""
     model.eval()
-    answers = answer_words(task, data.answer.device)
-    if name in ("sample", "vote"):                 # the same draws for the same call
-        more = {"rng": torch.Generator(data.answer.device).manual_seed(0), **more}
-    parts = [DECODES[name](model, data.take(slice(i, i + batch)), answers, **more)
+    parts = [function(model, data.take(slice(i, i + batch)), answers)
              for i in range(0, len(data.answer), batch)]
-    return Decoded(*(None if f[0] is None else torch.cat(f) for f in zip(*parts)))
+    return Decoded(*(None if field[0] is None else torch.cat(field) for field in zip(*parts)))

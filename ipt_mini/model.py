@@ -9,22 +9,24 @@ import torch.nn.functional as F
 from torch import nn
 
 from ipt_mini.sequence import SEGMENTS
-from ipt_mini.tasks.words import PAD
+
+EVERYWHERE = slice(None)
 
 
 class KVCache:
-    """Keys and values of the tokens seen so far, (layers, B, 1, T, D) each, and their padding."""
+    """Keys and values of the tokens seen so far: (layers, B, 1, T, D) each."""
 
     def __init__(self, config, batch, length, device=None):
         shape = (config.n_layer, batch, 1, length, config.n_embd // config.n_head)
-        self.k, self.v = torch.zeros(2, *shape, device=device)
-        self.padding = torch.zeros(batch, length, dtype=torch.bool, device=device)     # (B, T)
+        self.k = torch.zeros(shape, device=device)
+        self.v = torch.zeros(shape, device=device)
         self.length = 0                            # tokens so far
 
     def update(self, layer, k, v):
         """Store k and v (B, 1, t, D) of one layer and the next tokens; return all up to there."""
         end = self.length + k.shape[2]
-        self.k[layer, :, :, self.length:end], self.v[layer, :, :, self.length:end] = k, v
+        self.k[layer, :, :, self.length:end] = k
+        self.v[layer, :, :, self.length:end] = v
         return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
 
 
@@ -34,98 +36,115 @@ class Attention(nn.Module):
 
     def __init__(self, config, layer):
         super().__init__()
-        C, D = config.n_embd, config.n_embd // config.n_head
-        self.layer, self.sizes = layer, (C, D, D)            # of all queries, the key, the value
-        self.qkv, self.out = nn.Linear(C, C + 2 * D, bias=False), nn.Linear(C, C, bias=False)
+        C, H = config.n_embd, config.n_head
+        self.layer, self.n_head, self.head_dim = layer, H, C // H
+        self.q = nn.Linear(C, C, bias=False)
+        self.kv = nn.Linear(C, 2 * self.head_dim, bias=False)
+        self.out = nn.Linear(C, C, bias=False)
         # Norms of fixed length cap the attention logits at sqrt(D): too flat to pick one cell
         # of many. A gain that is learned lets a head sharpen.
-        self.gain = nn.Parameter(torch.ones(config.n_head, 1, D))
+        self.gain = nn.Parameter(torch.ones(H, 1, self.head_dim))
 
-    def forward(self, x, mask, cache, at):
-        q, k, v = self.qkv(x).split(self.sizes, -1)
-        q = q.unflatten(-1, (len(self.gain), -1)).transpose(1, 2)                  # (B, H, T, D)
-        k, v = k[:, None], v[:, None]                                              # (B, 1, T, D)
-        q, k = F.rms_norm(q[:, :, at], q.shape[-1:]) * self.gain, F.rms_norm(k, k.shape[-1:])
+    def forward(self, x, mask, cache=None, at=EVERYWHERE):
+        """x (B, T, C) -> (B, t, C), for the queries at positions `at` alone. mask: (t, all T)."""
+        H, D = self.n_head, self.head_dim
+        q = self.q(x[:, at]).unflatten(-1, (H, D)).transpose(1, 2)         # (B, H, t, D)
+        k, v = self.kv(x)[:, None].split(D, -1)                            # (B, 1, T, D) each
+        q = F.rms_norm(q, (D,)) * self.gain
+        k = F.rms_norm(k, (D,))
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
-        k, v = (one.expand(-1, len(self.gain), -1, -1) for one in (k, v))
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[..., at, :])
+        k = k.expand(-1, H, -1, -1)
+        v = v.expand(-1, H, -1, -1)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out(y.transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
     def __init__(self, config, layer):
         super().__init__()
-        self.norm1, self.norm2 = nn.RMSNorm(config.n_embd), nn.RMSNorm(config.n_embd)
+        C = config.n_embd
+        self.norm1 = nn.RMSNorm(C)
         self.attention = Attention(config, layer)
-        self.up = nn.Linear(config.n_embd, 4 * config.n_embd, bias=False)
-        self.down = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
+        self.norm2 = nn.RMSNorm(C)
+        self.up = nn.Linear(C, 4 * C, bias=False)
+        self.down = nn.Linear(4 * C, C, bias=False)
 
-    def forward(self, x, mask, cache=None, at=slice(None)):
-        """x (B, T, C) -> (B, T, C), or only its rows `at`: all tokens are seen, few go on."""
+    def forward(self, x, mask, cache=None, at=EVERYWHERE):
+        """x (B, T, C) -> (B, t, C), for positions `at` alone: all tokens are seen, few go on."""
         x = x[:, at] + self.attention(self.norm1(x), mask, cache, at)
         return x + self.down(F.relu(self.up(self.norm2(x))))
 
 
 class Model(nn.Module):
-    """The transformer. Where a token stands is told by embeddings that are added to its own: its
-    segment, its order in it, row and column of the cell it shows, row and column of the cell it has
-    to predict next, and the pose of the camera whose view it belongs to."""
+    """The transformer. Each token gets position embeddings: segment, order in it, row and column of
+    the cell that it shows, and of the cell that it has to predict; tokens of a view also the pose
+    of its camera."""
 
-    def __init__(self, config, vocab_size, code_dim=16, max_order=64):
+    def __init__(self, config, n_words, n_codes, code_dim, max_order=64):
         """config: sizes as in Config; code_dim: of a code; max_order: longest text, in words."""
         super().__init__()
-        self.config, C, N = config, config.n_embd, config.grid
+        C, N = config.n_embd, config.grid
+        self.config, self.n_words = config, n_words
+        vocab_size = n_words + n_codes
         self.token = nn.Embedding(vocab_size, C)
         self.segment = nn.Embedding(len(SEGMENTS), C)
         self.order = nn.Embedding(max_order, C)
-        self.row, self.col = nn.Embedding(N + 1, C), nn.Embedding(N + 1, C)
-        self.next_row, self.next_col = nn.Embedding(N + 1, C), nn.Embedding(N + 1, C)
-        self.pose = nn.ModuleList(nn.Embedding(size, C) for size in (5, N + 1, N + 1))
+        self.row = nn.Embedding(N + 1, C)
+        self.col = nn.Embedding(N + 1, C)
+        self.next_row = nn.Embedding(N + 1, C)
+        self.next_col = nn.Embedding(N + 1, C)
+        self.heading = nn.Embedding(5, C)          # of a camera; 0: its pose is not given
+        self.camera_row = nn.Embedding(N + 1, C)
+        self.camera_col = nn.Embedding(N + 1, C)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.norm = nn.RMSNorm(C)
         self.head = nn.Linear(C, vocab_size, bias=False)
-        self.project = nn.Linear(C, code_dim, bias=False)    # only for losses on `hidden`
-        for module in self.modules():
-            if isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=0.3)
-            elif isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=C ** -0.5)
-        # What a token is must not drown in the sum of six embeddings of where it stands: at equal
-        # size, attention was slow to find a thing by its kind (docs/log.md, fourth session).
+        self.project = nn.Linear(C, code_dim, bias=False)    # only for losses on hidden states
+        self.apply(self.init_weights)
+        # What a token is must not drown in the sum of six embeddings of where it is: at equal
+        # size, attention is slow to find a thing by its kind.
         nn.init.normal_(self.token.weight)
         for block in self.blocks:                  # each block starts as the identity
             nn.init.zeros_(block.attention.out.weight)
             nn.init.zeros_(block.down.weight)
 
+    def init_weights(self, module):
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.3)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=self.config.n_embd ** -0.5)
+
     def embed(self, tokens, pose, layout, start=0):
-        """Tokens (B, T), standing in `layout` from position `start` on -> (B, T, C)."""
+        """Tokens (B, T), which are in `layout` from position `start` on -> (B, T, C).
+        Those of the views get the poses (B, V, 3) of their cameras."""
         at = slice(start, start + tokens.shape[1])
-        where = (self.segment(layout.segment[at]) + self.order(layout.order[at])
-                 + self.row(layout.row[at]) + self.col(layout.col[at])
-                 + self.next_row(layout.next_row[at]) + self.next_col(layout.next_col[at]))
-        x = self.token(tokens) + where
+        row, col = layout.cell[at].unbind(1)
+        next_row, next_col = layout.next_cell[at].unbind(1)
+        where = self.segment(layout.segment[at]) + self.order(layout.order[at])
+        where = where + self.row(row) + self.col(col)
+        where = where + self.next_row(next_row) + self.next_col(next_col)
+        x = self.token(tokens) + where             # (B, T, C) + (T, C)
         if start == 0:                             # the views come first, all of one size
-            camera = sum(table(part) for table, part in zip(self.pose, pose.unbind(-1)))
-            camera = camera.repeat_interleave(self.config.grid ** 2, 1)            # (B, V * P, C)
-            x = torch.cat([x[:, :camera.shape[1]] + camera, x[:, camera.shape[1]:]], 1)
+            heading, row, col = pose.unbind(-1)
+            camera = self.heading(heading) + self.camera_row(row) + self.camera_col(col)
+            cells = layout.n_view_tokens // pose.shape[1]
+            camera = camera.repeat_interleave(cells, 1)                    # (B, V * P, C)
+            others = x.shape[1] - camera.shape[1]
+            x = x + F.pad(camera, (0, 0, 0, others))
         return x
 
-    def states(self, tokens, pose, layout, padded=True, at=slice(None), cache=None):
+    def states(self, tokens, pose, layout, at=EVERYWHERE, cache=None):
         """Tokens (B, T) -> normed hidden states (B, T, C), or only those at positions `at` (L,).
-        padded: does any sequence hold <pad>? Without padding the mask is the same for all.
         cache: the KVCache of the tokens before these; it takes these up too."""
-        start, padding = cache.length if cache else 0, tokens == PAD
+        start = cache.length if cache else 0
         end = start + tokens.shape[1]
-        x, mask = self.embed(tokens, pose, layout, start), layout.mask[start:end, :end]
-        if cache is not None:
-            cache.padding[:, start:end] = padding
-            padding = cache.padding[:, :end]
-        if padded:
-            mask = mask & ~padding[:, None, None, :]                       # (B, 1, T, end)
-        for block in self.blocks[:-1]:
+        x = self.embed(tokens, pose, layout, start)
+        mask = layout.mask[start:end, :end]
+        *blocks, last = self.blocks
+        for block in blocks:
             x = block(x, mask, cache)
-        x = self.blocks[-1](x, mask, cache, at)
+        x = last(x, mask[at], cache, at)
         if cache is not None:
             cache.length = end
         return self.norm(x)

@@ -1,256 +1,152 @@
-"""The run folder: checkpoints written whole or not at all, the tokenizer, and data made ready.
-
-    runs/pt-mixed-s0/    config.json, checkpoint.pt, log.csv, metrics.json, curve.png, samples.png
-    runs/tokenizer-*.pt  shared by the runs beside it that see the same world
-"""
-import fcntl
+"""A trained run, and one question at a time: load_run("runs/pt-mixed-s0").ask(example)."""
 import io
-import json
-import math
 import os
 import platform
 import re
-import signal
 import time
-import warnings
-import zlib
-from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from ipt_mini.config import Config, UserError, compared, config_from, reading
+from ipt_mini import plots
+from ipt_mini.checkpoint import load, restored, tokenizer_class
+from ipt_mini.config import Config, config_from
+from ipt_mini.dataset import fingerprint, prepare, to_data
+from ipt_mini.errors import UserError, blame
+from ipt_mini.generate import DECODES, decode, decodes_of
 from ipt_mini.model import Model
-from ipt_mini.sequence import N_WORDS, Data
-from ipt_mini.tasks import TASKS, make, splits
-from ipt_mini.tasks.grid import render
-from ipt_mini.tokenizer import Tokenizer, train_tokenizer
-
-WRITTEN = ("metrics.json", "checkpoint.pt", "log.csv", "config.json", "replace.json")
-FORMAT = 5                    # of checkpoints; a reader refuses any other
-CONTENT = dict(config=dict, step=int, log=list, seconds=dict, sums=torch.Tensor, model=dict,
-               tokenizer=dict, optimizers=list)
+from ipt_mini.own import is_own
+from ipt_mini.tasks import load_task
+from ipt_mini.tasks.words import text, vocabulary
+from ipt_mini.tokenizer import Tokenizer
 
 
 class Run(NamedTuple):
     """A trained run, rebuilt from its folder."""
     path: Path
     config: Config
+    task: ModuleType
     model: Model
     tokenizer: Tokenizer
 
+    @property
+    def answers(self):
+        """Ids (A,) of the words that may answer."""
+        return answer_ids(self.task, self.tokenizer.codebook.device)
 
-# --------------------------------------------------------------------------- saving, loading
-def write_atomically(path, content):
-    """Write bytes to a temporary file, force it to disk, and only then give it its name."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    def decode(self, data, name):
+        """Decoded of `data`, by one of DECODES."""
+        return decode(self.model, data, self.answers, DECODES[name].function)
 
+    def prepare(self, split="test", n_examples=0):
+        """(Examples, Data) of a split, n_examples of them or as many as a test has."""
+        return prepare(self.config, self.task, split, self.tokenizer,
+                       n_examples or self.config.n_test)
 
-def write_json(path, value):
-    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
-
-
-def write_log(path, rows):
-    """log.csv, one line a validation; rewritten whole, so it has neither gaps nor doubles."""
-    lines = [rows[0], *(row.values() for row in rows)]
-    write_atomically(path, "".join(",".join(map(str, line)) + "\n" for line in lines).encode())
-
-
-def save(path, **content):
-    file = io.BytesIO()
-    torch.save(dict(format=FORMAT, **content), file)
-    write_atomically(path, file.getbuffer())
+    def ask(self, example, name=""):
+        """Answer one example, Examples of one row, by one of DECODES: Answer."""
+        fitting = decodes_of(self.config.branches)
+        name = name or ("imagine" if "imagine" in fitting else fitting[0])
+        data = to_data(example, self.tokenizer, np.random.default_rng(0))
+        out = self.decode(data, name)
+        words = vocabulary(self.task)
+        probabilities = dict(zip(self.task.ANSWERS, out.probabilities[0].tolist()))
+        picture = None if out.imagination is None else self.tokenizer.decode(out.imagination[0])
+        return Answer(text(example.query[0], words), words[out.answer[0]], probabilities, picture,
+                      self.tokenizer.decode(data.views[0]))
 
 
-def load(path, keys=tuple(CONTENT)):
-    """The dict of a checkpoint. Only tensors and plain values are read, nothing is executed."""
-    file = io.BytesIO(path.read_bytes())          # what the disk refuses stays an OSError
-    with reading(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")           # torch's about foreign files: one line is enough
-        content = dict(torch.load(file, map_location="cpu", weights_only=True))
-        if content["format"] != FORMAT:
-            raise UserError(f"of format {content['format']}, and this version reads {FORMAT}; " + (
-                "train again with --force" if "config" in keys else "delete it: it is made anew"))
-        if not all(isinstance(content[key], CONTENT[key]) for key in keys):
-            raise TypeError("an entry of another type")
-        if "config" in keys:                      # of a run, not of a tokenizer
-            content["config"] = config_from(content["config"])
-            if not 0 < content["step"] <= content["config"].steps:
-                raise ValueError(content["step"])
-            math.fsum([*content["seconds"].values(),       # training goes on from these: numbers
-                       *(v for row in content["log"] for v in row.values())])
-    return content
+class Answer(NamedTuple):
+    """What a run answers; a notebook draws it."""
+    question: str
+    answer: str
+    probabilities: dict        # answer -> probability
+    picture: np.ndarray        # (H, W, 3) uint8, the imagination; None if there is none
+    views: np.ndarray          # (V, H, W, 3) uint8, as the tokenizer saw them
+
+    def _repr_png_(self):
+        file = io.BytesIO()
+        row = [(f"view {v + 1}", view) for v, view in enumerate(self.views)]
+        row.append(self.question)
+        if self.picture is not None:
+            row.append(("imagined", self.picture))
+        best = sorted(self.probabilities.items(), key=lambda pair: -pair[1])[:4]
+        row.append("\n".join(f"{word} {100 * p:.0f}%" for word, p in best))
+        plots.strips([row], file)
+        return file.getvalue()
 
 
-def restored(make, state, path):
-    """make() with weights that were read from the file `path`; UserError if they do not fit."""
-    with reading(path), torch.random.fork_rng(devices=[]):     # first weights would draw numbers
-        module = make()
-        module.load_state_dict(state)
-    return module.eval()
+def answer_ids(task, device=None):
+    """Ids (A,) of the words that may answer a task."""
+    words = vocabulary(task)
+    return torch.tensor([words.index(word) for word in task.ANSWERS], device=device)
 
 
-def load_run(path, device="cpu"):
-    """The finished run in folder `path`, ready to answer: Run. UserError if there is none."""
-    path, file = Path(path), Path(path) / "checkpoint.pt"
+def new_model(config, task, tokenizer):
+    """A Model whose first weights depend on config.seed alone; the caller's generator stays."""
+    K, D = tokenizer.codebook.shape
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        return Model(config, len(vocabulary(task)), K, D)
+
+
+def load_run(path, device="cpu", task="", tokenizer=""):
+    """The finished run in folder `path`, ready to answer: Run. UserError if there is none.
+    task, tokenizer: files of the user's own that it was trained with, which are executed."""
+    path = Path(path)
+    file = path / "checkpoint.pt"
     if not file.exists():
         raise UserError(f"{path}: no run folder, or nothing saved there yet (no checkpoint.pt); "
                         "train one with train.py")
-    saved = load(file)
-    config = saved["config"]
+    saved = load(file, "rerun its train.py command under another --name")
+    with blame(file):
+        config = config_from(saved["config"])
     if saved["step"] < config.steps:
-        raise UserError(f"{path}: unfinished, at step {saved['step']} of {config.steps}; "
-                        "the same train.py command continues it")
-    model = restored(lambda: new_model(config), saved["model"], file).to(device)
-    return Run(path, config, model, restored(Tokenizer, saved["tokenizer"], file).to(device))
+        raise UserError(f"{path}: unfinished, at step {saved['step']} of {config.steps}; rerun its "
+                        "train.py command to resume")
+    task_module = load_task(named_again(path, "task", config.task, task))
+    tokenizer = named_again(path, "tokenizer", config.tokenizer, tokenizer)
+    here = fingerprint(replace(config, tokenizer=tokenizer), task_module)
+    if saved["identity"]["fingerprint"] != here:
+        raise UserError(f"{path}: trained by code with other tasks, words, pictures or own files; "
+                        "rerun its train.py command under another --name", 1)
+    tokenizer = restored(tokenizer_class(tokenizer), saved["tokenizer"], file)
+    model = restored(lambda: new_model(config, task_module, tokenizer), saved["parts"][0], file)
+    return Run(path, config, task_module, model.to(device), tokenizer.to(device))
 
 
-@contextmanager
-def locked(path):
-    """Hold a folder for this process alone; UserError if another does. Death lets go of it too."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise UserError(f"{path}: another run is at work in this folder; wait for its end, or give "
-                        "this one a --name", 1) from None
-    try:
-        yield
-    finally:
-        os.close(handle)
+def named_again(path, name, there, here):
+    """The file or name of a setting: one of the user's own is not executed unless named again."""
+    if is_own(there) and not is_own(here):
+        raise UserError(f"{path}: trained with a file of your own, which is not executed unless "
+                        f"you name it: --{name} {there}")
+    if here and not is_own(there) and here != there:
+        raise UserError(f"--{name} {here}: {path} was trained with {there}")
+    return here or there
 
 
-@contextmanager
-def open_folder(config, force=False):
-    """Make or reopen the run folder, and hold it: (path, checkpoint or None).
-    UserError if something else than this very run is in it, or at work there."""
-    name = f"{config.task}-{config.supervision}{'-' * bool(config.name)}{config.name}"
-    path = Path(config.out or f"runs/{name}-s{config.seed}")
-    path.mkdir(parents=True, exist_ok=True)
-    with locked(path):
-        for written in WRITTEN:
-            for part in path.glob(f"{written}.*.part"):      # of a process killed while it saved
-                part.unlink()
-        saved = None if force else reopen(path, config)
-        if not saved:                              # what lies there now tells of another training
-            for file in [*map(path.joinpath, WRITTEN), *path.glob("eval*.json")]:
-                file.unlink(missing_ok=True)
-            write_json(path / "config.json", asdict(config))
-        yield path, saved
-
-
-def reopen(path, config):
-    """The checkpoint of this very run in folder `path`, or None if none was saved yet."""
-    file, settings = path / "checkpoint.pt", path / "config.json"
-    saved = load(file) if file.exists() else None
-    if saved:
-        there = saved["config"]
-    elif any(path.iterdir()):
-        with reading(settings, "choose another folder with --out"):
-            there = config_from(json.loads(settings.read_text() if settings.exists() else ""))
-    else:
-        return None
-    there, here = compared(there), compared(config)
-    different = [f"{k} {there[k]} there, {v} here" for k, v in here.items() if there[k] != v]
-    if different:
-        raise UserError(f"{path} holds a run with other settings ({'; '.join(different)}): "
-                        "give this one a --name, or replace that one with --force")
-    return saved
-
-
-# ------------------------------------------------------------------------------ time, Ctrl-C
-class Clock:
-    """Seconds by stage, going on from those of an earlier, interrupted call."""
-
-    def __init__(self, seconds):
-        self.seconds, self.began = seconds, time.perf_counter()
-
-    def __call__(self, stage):
-        """Add the time since the last call to a stage."""
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0) + now - self.began
-        self.began = now
-
-
-@contextmanager
-def stop_signals():
-    """A list that Ctrl-C fills, so that a step is finished and saved and not cut in two."""
-    stopped = []
-    before = signal.signal(signal.SIGINT, lambda *_: stopped.append(True))
-    try:
-        yield stopped
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-# ------------------------------------------------------------------------- model, tokenizer
-def new_model(config):
-    """A Model whose first weights are told by config.seed alone; the caller's generator stays."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed)
-        return Model(config, N_WORDS + Tokenizer.n_codes)
-
-
-def tokenizer_pixels(config, split, n_images):
-    """Pictures of all three tasks: (cells (3n, N, N), and twice pixels (3n, 8N, 8N, 3), each time
-    with another noise)."""
-    rng = np.random.default_rng([config.data_seed, zlib.crc32(split.encode())])
-    cells = []
-    for task in TASKS:
-        examples = make(task, split, n_images, config.data_seed, config.grid)
-        pictures = np.concatenate([examples.views.reshape(-1, config.grid, config.grid),
-                                   examples.imagination])
-        cells.append(pictures[rng.permutation(len(pictures))[:n_images]])
-    cells = np.concatenate(cells)
-    return cells, *(torch.from_numpy(render(cells, rng)) for _ in range(2))
-
-
-def get_tokenizer(config, folder, saved=None):
-    """The tokenizer of this world, beside the run folder: loaded, or trained once and saved.
-    A run that goes on keeps its own, from the checkpoint `saved`."""
-    if saved:
-        return restored(Tokenizer, saved["tokenizer"], folder / "checkpoint.pt")
-    path = folder.parent / (f"tokenizer-g{config.grid}-s{config.data_seed}"
-                            f"-t{config.tokenizer_steps}.pt")
-    if path.exists():
-        return restored(Tokenizer, load(path, ["tokenizer"])["tokenizer"], path)
-    _, pixels, again = tokenizer_pixels(config, "train", 2000)
-    tokenizer = train_tokenizer(pixels, again, seed=config.data_seed, steps=config.tokenizer_steps)
-    save(path, tokenizer=tokenizer.state_dict())
-    return tokenizer
-
-
-def prepare(config, split, tokenizer, n_examples):
-    """(Examples, Data) of one split: scenes made, drawn as pixels, and read by the tokenizer."""
-    examples = make(config.task, split, n_examples, config.data_seed, config.grid)
-    rng = np.random.default_rng([config.data_seed, splits(config.task).index(split), 1])
-    # A thousand at a time: pixels of all examples at once would fill a small machine's memory.
-    encode = lambda cells: torch.cat([
-        tokenizer.encode(torch.from_numpy(render(part, rng))).flatten(-2)
-        for part in np.array_split(cells, -(-len(cells) // 1000))])
-    views, imagination = encode(examples.views), encode(examples.imagination)
-    words = lambda array: torch.from_numpy(array.astype(np.int64)).to(views.device)
-    return examples, Data(views, words(examples.pose), words(examples.query), imagination,
-                          words(examples.cot), words(examples.answer))
+def pick_device(name):
+    """`auto` takes CUDA if there is one, else the CPU."""
+    found = {"cpu": True, "cuda": torch.cuda.is_available(),
+             "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return "cuda" if found["cuda"] else "cpu"
+    if not found[name]:
+        raise UserError(f"--device {name}: torch finds none here; leave the flag out")
+    return name
 
 
 def machine():
     """What a figure was measured on, for the files that hold figures."""
-    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    name = (re.findall(r"model name\s*: (.*)", info) + [platform.processor()])[0]
-    return dict(cpu=name, cores=os.cpu_count(), threads=torch.get_num_threads(),
-                gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-                python=platform.python_version(), torch=torch.__version__, numpy=np.__version__,
-                system=platform.system(), date=time.strftime("%Y-%m-%d"))
+    cpuinfo = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
+    return dict(
+        cpu=(names + [platform.processor()])[0],
+        cores=os.cpu_count(), threads=torch.get_num_threads(),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        python=platform.python_version(), torch=torch.__version__, numpy=np.__version__,
+        system=platform.system(), date=time.strftime("%Y-%m-%d"))

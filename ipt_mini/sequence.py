@@ -5,63 +5,77 @@
                   | <answer>                             a branch that answers directly
 
 The prefix (views and query) attends to itself in both directions and carries no loss. What follows
-it is a branch, causal, opened by a token that selects the mode. With several branches (`mixed`)
-each of them follows the same prefix and none sees another: one pass trains all modes at once.
-An answer after an imagination does not see the views: it knows of them by the imagined cells.
-A token predicts the next one of its segment: <imagine> predicts c1, <answer> the answer, and the
-last word of a thought predicts <answer>. The answer itself is never an input.
-A picture is imagined from near to far, see `imagining_order`.
+it is a branch: causal, made of segments. A token that names the segment opens it, its content
+follows, and each token predicts the next piece of content: <imagine> predicts c1, c1 predicts c2,
+<answer> the answer. The answer itself is never an input.
+With several branches (`mixed`) each of them follows the same prefix and none sees another: one pass
+trains all ways of answering at once.
 
-Shape letters: B sequences, T tokens of a sequence, V views, P = N * N cells of a picture,
+Token ids: words first, code k of the tokenizer is n_words + k.
+Shape letters: B sequences, T tokens of a sequence, V views, P = h * w cells of a picture,
 Q words of a query, C words of a chain of thought, L = positions that carry a loss.
 """
 from typing import NamedTuple
 
 import torch
 
-from ipt_mini.tasks.words import ID, PAD, WORDS
+from ipt_mini.tasks.words import ID
 
-VIEW, QUERY, THINK, IMAGINE, ANSWER = range(5)
 SEGMENTS = ("view", "query", "think", "imagine", "answer")
+VIEW, QUERY, THINK, IMAGINE, ANSWER = range(5)
 OPENER = {segment: ID[f"<{SEGMENTS[segment]}>"] for segment in (THINK, IMAGINE, ANSWER)}
 
-SUPERVISION = {               # the branches that are trained, each a tuple of segments
-    "label": ((ANSWER,),),
-    "text_cot": ((THINK, ANSWER),),
-    "ipt": ((IMAGINE, ANSWER),),
-    "mixed": ((IMAGINE, ANSWER), (ANSWER,)),
+# What is trained: branches, separated by |, each a row of segments that ends in the answer.
+SUPERVISION = {
+    "label": "answer",
+    "text_cot": "think answer",
+    "ipt": "imagine answer",
+    "mixed": "imagine answer | answer",
 }
-N_WORDS = len(WORDS)          # token ids: words first; code k of the tokenizer is N_WORDS + k
 
 
-def imagining_order(cells):
+def branches_of(supervision):
+    """A name in SUPERVISION, or a text such as those in it -> its branches, tuples of segments.
+    ValueError if it is neither."""
+    branches = []
+    for branch in SUPERVISION.get(supervision, supervision).split("|"):
+        words = branch.split()
+        *before, last = words or [""]
+        if last != "answer" or set(before) - {"think", "imagine"} or len(set(words)) < len(words):
+            raise ValueError(f"there is {', '.join(SUPERVISION)}, or branches of your own such as "
+                             '"think imagine answer | answer"')
+        branches.append(tuple(SEGMENTS.index(word) for word in words))
+    return tuple(branches)
+
+
+def imagining_order(h, w):
     """Order (P,) in which the cells of a picture are imagined: the compass at the viewer's feet,
     then from the last cell to the first.
 
     The compass leads because where to look has to be found in views and query alone: later, it
     could be read off the true cells before it, and would be learnt that way only. Rows from near to
     far, because a wall has to be known before what it hides."""
-    viewer = cells - 1 - round(cells ** 0.5) // 2
-    backwards = torch.arange(cells).flip(0)
+    viewer = (h - 1) * w + w // 2
+    backwards = torch.arange(h * w).flip(0)
     return torch.cat([torch.tensor([viewer]), backwards[backwards != viewer]])
 
 
 def near_to_far(pictures):
-    """Codes (B, P) in reading order -> in the order in which they are imagined."""
-    return pictures[:, imagining_order(pictures.shape[1])]
+    """Codes (B, h, w) -> (B, P), in the order in which they are imagined."""
+    return pictures.flatten(1)[:, imagining_order(*pictures.shape[1:])]
 
 
-def reading_order(codes):
-    """Codes (B, P) as they were imagined -> in reading order."""
-    return codes[:, imagining_order(codes.shape[1]).argsort()]
+def as_picture(codes, h, w):
+    """Codes (B, P) as they were imagined -> (B, h, w). The inverse of near_to_far."""
+    return codes[:, imagining_order(h, w).argsort()].view(-1, h, w)
 
 
 class Data(NamedTuple):
     """n examples as the model sees them: codes and words, no cell ids. int64 tensors."""
-    views: torch.Tensor        # (n, V, P) codes
+    views: torch.Tensor        # (n, V, h, w) codes
     pose: torch.Tensor         # (n, V, 3)
     query: torch.Tensor        # (n, Q) words
-    imagination: torch.Tensor  # (n, P) codes, in reading order
+    imagination: torch.Tensor  # (n, h, w) codes
     cot: torch.Tensor          # (n, C) words
     answer: torch.Tensor       # (n,) word
 
@@ -69,70 +83,108 @@ class Data(NamedTuple):
         return Data(*(field[rows] for field in self))
 
 
+class Place(NamedTuple):
+    """What is known of a token before any example is looked at. Cells are (row, column), counted
+    from 1; (0, 0) is none."""
+    segment: int
+    branch: int = 0            # 0 is the prefix
+    order: int = 0             # number of the view, or of the word in its segment
+    cell: tuple = (0, 0)       # that this token shows
+    next_cell: tuple = (0, 0)  # that it has to predict
+    predicts: bool = False     # does it carry a loss?
+
+
 class Layout(NamedTuple):
-    """What stands where in a sequence: the same for all examples of a task. (T,) int64 tensors."""
-    segment: torch.Tensor
-    order: torch.Tensor        # number of the view, or of the word in its segment
-    row: torch.Tensor          # of the cell that this token shows, 1 .. N; 0: it shows none
-    col: torch.Tensor
-    next_row: torch.Tensor     # of the cell that this token has to predict; 0: none
-    next_col: torch.Tensor
+    """The Places of a sequence as tensors: the same for all examples of a task."""
+    segment: torch.Tensor      # (T,)
+    order: torch.Tensor        # (T,)
+    cell: torch.Tensor         # (T, 2)
+    next_cell: torch.Tensor    # (T, 2)
     mask: torch.Tensor         # (T, T) bool: may row attend to column?
+    n_view_tokens: int         # V * h * w; they come first
     loss_at: torch.Tensor      # (L,) positions that predict something
-    loss_segment: torch.Tensor  # (L,) their segments; on the CPU, see `losses.positions`
+    losses_of: dict            # segment -> indices (n,) into loss_at
+
+
+def cells_of(h, w):
+    """(row, column) of all cells of a picture, in reading order."""
+    return [(row, col) for row in range(1, h + 1) for col in range(1, w + 1)]
+
+
+def places(data, branches):
+    """The Place of each token of a sequence made of `data` and these branches."""
+    _, n_views, h, w = data.views.shape
+    prefix = [Place(VIEW, order=v, cell=cell) for v in range(n_views) for cell in cells_of(h, w)]
+    prefix += [Place(QUERY, order=i) for i in range(data.query.shape[1])]
+    h, w = data.imagination.shape[1:]
+    imagined = [cells_of(h, w)[i] for i in imagining_order(h, w)]
+
+    result = prefix
+    for number, branch in enumerate(branches, 1):
+        for segment in branch:
+            if segment == IMAGINE:
+                shown, to_come = [(0, 0), *imagined], [*imagined, (0, 0)]
+                result += [Place(segment, number, 0, cell, next_cell, next_cell != (0, 0))
+                           for cell, next_cell in zip(shown, to_come)]
+            elif segment == THINK:
+                length = data.cot.shape[1]
+                result += [Place(segment, number, order=i, predicts=i < length)
+                           for i in range(length + 1)]
+            else:
+                result.append(Place(ANSWER, number, predicts=True))
+    return result
 
 
 def layout(data, branches, answer_sees_views=False):
-    """The Layout of sequences made of `data` and the given branches (see SUPERVISION).
-    answer_sees_views: even where an imagination stands between the views and the answer."""
-    n_views, cells = data.views.shape[1:]
-    n = round(cells ** 0.5)
-    cell = [(1 + i // n, 1 + i % n) for i in range(cells)]
-    imagined = [cell[i] for i in imagining_order(cells)]
-    none = (0, 0)
-    rows = []                  # (segment, order, cell shown, cell to predict, branch, has a loss)
-    rows += [(VIEW, v, c, none, 0, False) for v in range(n_views) for c in cell]
-    rows += [(QUERY, i, none, none, 0, False) for i in range(data.query.shape[1])]
-    for b, branch in enumerate(branches, 1):
-        for segment in branch:
-            if segment == IMAGINE:
-                rows += [(IMAGINE, 0, here, there, b, there != none)
-                         for here, there in zip([none, *imagined], [*imagined, none])]
-            else:
-                length = data.cot.shape[1] + 1 if segment == THINK else 1
-                rows += [(segment, i, none, none, b, True) for i in range(length)]
-    segment, order, here, there, branch, loss = zip(*rows)
-    (row, col), (next_row, next_col) = zip(*here), zip(*there)
-    tensor = lambda values: torch.tensor(values, device=data.views.device)
-    branch, position = tensor(branch), tensor(range(len(rows)))
-    mask = (branch == 0) | ((branch[:, None] == branch) & (position[:, None] >= position))
-    if not answer_sees_views:  # else it may count, say, in the views, and the picture is decoration
-        kind = tensor(segment)
-        imagined = torch.isin(branch, branch[kind == IMAGINE])
-        mask &= ~(((kind == ANSWER) & imagined)[:, None] & (kind == VIEW))
-    return Layout(*map(tensor, (segment, order, row, col, next_row, next_col)), mask,
-                  tensor(loss).nonzero().flatten(),
-                  torch.tensor([s for s, has_loss in zip(segment, loss) if has_loss]))
+    """The Layout of sequences made of `data` and these branches, on the data's device."""
+    device = data.views.device
+    segment, branch, order, cell, next_cell, predicts = (
+        torch.tensor(column, device=device) for column in zip(*places(data, branches)))
+    mask = attention_mask(segment, branch, answer_sees_views)
+    loss_at = predicts.nonzero().flatten()
+    losses_of = {s: (segment[loss_at] == s).nonzero().flatten() for s in OPENER}
+    n_view_tokens = data.views[0].numel()
+    return Layout(segment, order, cell, next_cell, mask, n_view_tokens, loss_at, losses_of)
 
 
-def pack(data, branches):
-    """(tokens (n, T), targets (n, L)) of all examples; a target of -1 carries no loss."""
-    n = len(data.answer)
-    column = lambda token: torch.full((n, 1), token, device=data.query.device)
-    tokens = [data.views.flatten(1) + N_WORDS, data.query]
+def attention_mask(segment, branch, answer_sees_views=False):
+    """(T, T) bool: may the token of a row attend to that of a column?  segment, branch: (T,).
+
+    views and query v q, one imagined cell c, `mixed`: two branches behind one prefix. The first
+    answer knows of the views by the imagined cells alone, unless answer_sees_views: else it may
+    count, say, in the views, and the picture is decoration.
+
+                            v q  i c a  a
+        v view              1 1  . . .  .
+        q query             1 1  . . .  .
+        i <imagine>         1 1  1 . .  .
+        c imagined cell     1 1  1 1 .  .
+        a <answer>          . 1  1 1 1  .
+        a <answer>          1 1  . . .  1
+    """
+    position = torch.arange(len(segment), device=segment.device)
+    causal = position[:, None] >= position
+    mask = (branch == 0) | ((branch[:, None] == branch) & causal)
+    if not answer_sees_views:
+        has_imagined = torch.isin(branch, branch[segment == IMAGINE])
+        blind = (segment == ANSWER) & has_imagined
+        mask &= ~(blind[:, None] & (segment == VIEW))
+    return mask
+
+
+def pack(data, branches, n_words):
+    """(tokens (n, T), targets (n, L)) of all examples; n_words: the id of code 0."""
+    content = {
+        THINK: data.cot,
+        IMAGINE: near_to_far(data.imagination) + n_words,
+        ANSWER: data.answer[:, None],
+    }
+    tokens = [data.views.flatten(1) + n_words, data.query]
     targets = []
     for branch in branches:
         for segment in branch:
-            tokens.append(column(OPENER[segment]))
-            if segment == IMAGINE:
-                tokens.append(near_to_far(data.imagination) + N_WORDS)
-                targets.append(tokens[-1])
-            elif segment == THINK:
-                tokens.append(data.cot)
-                ended = torch.cat([data.cot, column(PAD)], 1)
-                pads = (ended == PAD).cumsum(1)              # the first one marks the end
-                targets.append(ended.masked_fill(pads == 1, OPENER[ANSWER])
-                               .masked_fill(pads > 1, -1))
-            else:
-                targets.append(data.answer[:, None])
+            tokens.append(torch.full_like(content[ANSWER], OPENER[segment]))
+            targets.append(content[segment])
+            if segment != ANSWER:
+                tokens.append(content[segment])
     return torch.cat(tokens, 1), torch.cat(targets, 1)

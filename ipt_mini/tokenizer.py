@@ -3,6 +3,10 @@
 VQ-VAE: van den Oord et al. 2017 (arXiv 1711.00937); the EMA codebook is its appendix A.1.
 Shape letters: B images, H x W pixels, h = H / 8 and w = W / 8 codes, D dimensions of a code,
 K codes in the codebook, M vectors to quantize.
+
+A tokenizer of your own (`--tokenizer FILE.py:NAME`) is a module that is made without arguments and
+has n_codes (K), codebook (K, D), decoder, encode, decode and loss as they are here;
+examples/fsq.py is one.
 """
 import torch
 import torch.nn.functional as F
@@ -18,7 +22,7 @@ class Codebook(nn.Module):
     def __init__(self, n_codes, dim, decay=0.95, distinct=0.5):
         super().__init__()
         self.decay, self.distinct = decay, distinct
-        self.register_buffer("codebook", torch.zeros(n_codes, dim))        # (K, D)
+        self.register_buffer("vectors", torch.zeros(n_codes, dim))         # (K, D)
         self.register_buffer("cluster_size", torch.zeros(n_codes))         # EMA of uses per batch
         self.register_buffer("cluster_sum", torch.zeros(n_codes, dim))     # EMA of assigned vectors
         self.register_buffer("ready", torch.zeros((), dtype=torch.bool))   # initialised from data?
@@ -26,96 +30,119 @@ class Codebook(nn.Module):
     def nearest(self, z):
         """Index of the nearest code for each vector: (..., D) -> (...). Squared Euclidean."""
         # |z - e|^2 = |z|^2 - 2 z.e + |e|^2; the first term is the same for every code.
-        return (self.codebook.square().sum(1) - 2 * z @ self.codebook.T).argmin(-1)
+        distance = self.vectors.square().sum(1) - 2 * z @ self.vectors.T
+        return distance.argmin(-1)
 
     def forward(self, z_e):
         """z_e (..., D) -> (z_q (..., D), commitment loss, a scalar).
         Before `start_from` there are no codes yet: z_e passes as it is."""
         codes = self.nearest(z_e)
-        z_q = self.codebook[codes] if self.ready else z_e.detach()
+        z_q = self.vectors[codes] if self.ready else z_e.detach()
         # beta * |z_e - sg(e)|^2 pulls the encoder to its code. The other term of the paper,
         # |sg(z_e) - e|^2, would move the codebook: here the EMA does that, so it has no gradient.
         commitment_loss = F.mse_loss(z_e, z_q.detach())
         if self.training and self.ready:
             self.update(z_e.detach().flatten(0, -2), codes.flatten())
         # Straight-through: the value is z_q, the gradient is that of z_e. argmin has no gradient,
-        # so the decoder's wish for a different z_q is handed to the encoder as it stands.
+        # so the decoder's wish for a different z_q is handed to the encoder as it is.
         return z_e + (z_q - z_e).detach(), commitment_loss
 
     @torch.no_grad()
     def update(self, z, codes):
         """Move each code to the running mean of its vectors among z (M, D); revive the dead."""
-        used = F.one_hot(codes, len(self.codebook)).to(z.dtype)            # (M, K)
+        used = F.one_hot(codes, len(self.vectors)).to(z.dtype)             # (M, K)
         self.cluster_size.lerp_(used.sum(0), 1 - self.decay)
         self.cluster_sum.lerp_(used.T @ z, 1 - self.decay)
         alive = self.cluster_size > 0.01
-        self.codebook[alive] = self.cluster_sum[alive] / self.cluster_size[alive, None]
+        self.vectors[alive] = self.cluster_sum[alive] / self.cluster_size[alive, None]
         self.revive(~alive, z)
 
     def revive(self, dead, z):
         """Restart the codes that are `dead` (K,) at vectors of z (M, D) far from every code.
         Only from distinct vectors, far by a good part of the spread of all (RMS): otherwise many
         codes would come to stand for one and the same glyph."""
-        spread = torch.cat([z, self.codebook]).var(0).sum().sqrt()
-        distance = torch.cdist(z, self.codebook).amin(1)                   # (M,)
+        spread = torch.cat([z, self.vectors]).var(0).sum().sqrt()
+        distance = torch.cdist(z, self.vectors).amin(1)                    # (M,)
         for k in dead.nonzero().flatten().tolist():
             worst = distance.argmax()
             if distance[worst] < self.distinct * spread:
-                break                                              # nothing new to stand for
-            self.codebook[k] = self.cluster_sum[k] = z[worst]
+                break                                      # nothing new to stand for
+            self.vectors[k] = self.cluster_sum[k] = z[worst]
             self.cluster_size[k] = 1
             distance = torch.minimum(distance, (z - z[worst]).norm(dim=1))
 
     @torch.no_grad()
     def start_from(self, z):
         """Initialise from data (M, D): each code is the vector farthest from those before."""
-        self.codebook[:] = self.cluster_sum[:] = z[0]
+        self.vectors[:] = self.cluster_sum[:] = z[0]
         self.cluster_size.fill_(1)
-        self.revive(torch.arange(len(self.codebook), device=z.device) > 0, z)
+        self.revive(torch.arange(len(self.vectors), device=z.device) > 0, z)
         self.ready.fill_(True)
 
 
 class Tokenizer(nn.Module):
     """Convolutional encoder -> codebook -> convolutional decoder.
     Kernels are as large as their strides, so a code depends on the pixels of its own cell alone:
-    the same glyph gets the same code wherever it stands."""
+    the same glyph gets the same code wherever it is."""
 
     n_codes = 32
+    dim = 16
+    width = 128
+    warmup = 0.375            # first part of the training, of a plain autoencoder without codes
+    beta = 0.25               # weight of the commitment loss
 
-    def __init__(self, dim=16, width=128):
+    def __init__(self):
         super().__init__()
+        width, dim = self.width, self.dim
         self.encoder = nn.Sequential(
-            nn.Conv2d(3, width, PATCH, PATCH), nn.GELU(), nn.Conv2d(width, width, 1), nn.GELU(),
+            nn.Conv2d(3, width, PATCH, PATCH), nn.GELU(),
+            nn.Conv2d(width, width, 1), nn.GELU(),
             nn.Conv2d(width, dim, 1))
         self.quantizer = Codebook(self.n_codes, dim)
         self.decoder = nn.Sequential(
-            nn.Conv2d(dim, width, 1), nn.GELU(), nn.Conv2d(width, width, 1), nn.GELU(),
+            nn.Conv2d(dim, width, 1), nn.GELU(),
+            nn.Conv2d(width, width, 1), nn.GELU(),
             nn.ConvTranspose2d(width, 3, PATCH, PATCH))
+
+    @property
+    def codebook(self):
+        """(K, D): the vector of each code."""
+        return self.quantizer.vectors
 
     def embed(self, pixels):
         """pixels (B, H, W, 3) uint8 -> z_e (B, h, w, D), of length 1: no scale that can drift."""
-        return F.normalize(self.encoder(to_images(pixels)), dim=1).permute(0, 2, 3, 1)
+        z = self.encoder(to_images(pixels))
+        return F.normalize(z, dim=1).permute(0, 2, 3, 1)
 
-    def forward(self, pixels):
-        """pixels (B, H, W, 3) uint8 -> (drawn again (B, 3, H, W) in -1..1, commitment loss)."""
-        z_q, commitment_loss = self.quantizer(self.embed(pixels))
-        return self.decoder(z_q.permute(0, 3, 1, 2)), commitment_loss
+    def loss(self, pixels, again, part):
+        """Training loss, a scalar: |x' - D(e_k)|^2 + beta * commitment. part: of training, 0..1.
+
+        `again` holds the same pictures under another light and noise; they are what the decoder has
+        to draw (Noise2Noise, arXiv 1803.04189). So a code has no use for the light, and spare codes
+        do not split one glyph by its brightness into synonyms that the model could only guess."""
+        z_e = self.embed(pixels)
+        if part >= self.warmup and not self.quantizer.ready:
+            self.quantizer.start_from(z_e.detach().flatten(0, 2))
+        z_q, commitment_loss = self.quantizer(z_e)
+        drawn = self.decoder(z_q.permute(0, 3, 1, 2))
+        return F.mse_loss(drawn, to_images(again)) + self.beta * commitment_loss
 
     @torch.no_grad()
     def encode(self, pixels):
         """pixels (..., H, W, 3) uint8, on any device -> codes (..., h, w) int64, on its own."""
         *lead, H, W, _ = pixels.shape
-        pixels = pixels.reshape(-1, H, W, 3).to(self.quantizer.codebook.device)
-        return self.quantizer.nearest(self.embed(pixels)).view(*lead, H // PATCH, W // PATCH)
+        pixels = pixels.reshape(-1, H, W, 3).to(self.codebook.device)
+        codes = self.quantizer.nearest(self.embed(pixels))
+        return codes.view(*lead, H // PATCH, W // PATCH)
 
     @torch.no_grad()
     def decode(self, codes):
-        """codes (..., h, w) -> pixels (..., H, W, 3) uint8 array. Each code is decoded alone."""
-        atlas = self.decoder(self.quantizer.codebook[:, :, None, None])    # (K, 3, 8, 8)
-        atlas = ((atlas.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu()
-        tiles = atlas[codes.cpu()]                                         # (..., h, w, 8, 8, 3)
-        *lead, h, w, _, _, _ = tiles.shape
-        return tiles.transpose(-4, -3).reshape(*lead, h * PATCH, w * PATCH, 3).numpy()
+        """codes (..., h, w) -> pixels (..., H, W, 3) uint8 array."""
+        *lead, h, w = codes.shape
+        z_q = self.codebook[codes.reshape(-1, h, w)].permute(0, 3, 1, 2)   # (B, D, h, w)
+        images = (self.decoder(z_q).clamp(-1, 1) + 1) * 127.5
+        pixels = images.round().byte().permute(0, 2, 3, 1)
+        return pixels.reshape(*lead, h * PATCH, w * PATCH, 3).cpu().numpy()
 
 
 def to_images(pixels):
@@ -130,27 +157,18 @@ def usage(codes, n_codes):
     return (share > 0).float().mean().item(), entropy.exp().item()
 
 
-def train_tokenizer(pixels, again, *, seed=0, steps=800, batch=32, lr=1e-2, beta=0.25, warmup=300):
-    """A Tokenizer trained on pixels (n, H, W, 3) uint8: mean squared error + beta * commitment.
-
-    `again` holds the same pictures under another light and noise; they are what the decoder has to
-    draw (Noise2Noise, arXiv 1803.04189). So a code has no use for the light, and spare codes do not
-    split one glyph by its brightness into synonyms that the model could only guess between.
-    The first `warmup` steps train a plain autoencoder; then the codebook starts from its vectors.
-    """
+def train_tokenizer(make, pixels, again, seed=0, steps=800, batch=32, lr=1e-2):
+    """A tokenizer, made by `make()` and trained on pixels (n, H, W, 3); `again`: see its loss."""
     g = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):             # the layers start from this seed alone
         torch.default_generator.manual_seed(seed)
-        model = Tokenizer().to(pixels.device)
+        model = make().to(pixels.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps, pct_start=0.1)
     for step in trange(steps, desc="tokenizer", leave=False, disable=None):
         rows = torch.randint(len(pixels), (batch,), generator=g).to(pixels.device)
-        if step == warmup:
-            model.quantizer.start_from(model.embed(pixels[rows]).detach().flatten(0, 2))
-        output, commitment_loss = model(pixels[rows])
         optimizer.zero_grad()
-        (F.mse_loss(output, to_images(again[rows])) + beta * commitment_loss).backward()
+        model.loss(pixels[rows], again[rows], step / steps).backward()
         optimizer.step()
         schedule.step()
     return model.eval()

@@ -1,33 +1,122 @@
-"""One tiny run for all tests of the scripts, made by the real command line."""
+"""What the tests share: a tiny finished run, and two ways to call a script."""
+import importlib
+import io
 import os
+import shlex
+import shutil
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 import torch
 
-torch.set_num_threads(1)      # as in the scripts' own processes: bits are promised per thread count
+torch.set_num_threads(1)      # as in `script`: bits are promised for one number of threads
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY = ("--steps 6 --eval-every 3 --n-train 64 --n-val 16 --n-test 48 --batch-size 16 --n-layer 1 "
-        "--n-embd 16 --n-head 2 --tokenizer-steps 320 --name tiny").split()
+EXAMPLES = ROOT / "examples"
+sys.path.insert(0, str(ROOT))
+
+TINY = ("--steps 6 --eval-every 2 --n-train 64 --n-val 16 --n-test 48 --batch-size 16 --n-layer 1 "
+        "--n-embd 16 --n-head 2 --tokenizer-steps 100 --name tiny")
+TRAIN = f"train.py --task pt {TINY}"
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def script(name, *args, cwd, code=0):
-    ran = subprocess.run([sys.executable, str(ROOT / name), *map(str, args)], cwd=cwd, text=True,
-                         capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
+# ------------------------------------------------------------------------------ calling a script
+def script(command, cwd, code=0, **more):
+    """Run a script of the repository in a process of its own and check its exit code."""
+    name, *args = shlex.split(command)
+    settings = dict(capture_output=True, env=ONE_THREAD, timeout=300)
+    ran = subprocess.run([sys.executable, str(ROOT / name), *args], cwd=cwd, text=True,
+                         **{**settings, **more})
     assert ran.returncode == code, f"exit {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
     return ran
 
 
-@pytest.fixture(scope="session")
-def here(tmp_path_factory):
-    return tmp_path_factory.mktemp("here")
+def call(command):
+    """(exit code, stdout, stderr) of a script's main() in this process. A warning is a line of
+    stderr, as it would be in a terminal."""
+    from ipt_mini.errors import run_main
+    name, *args = shlex.split(command)
+    module = name.removesuffix(".py").replace("/", ".")
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    before, sys.argv, code = sys.argv, [name, *args], 0
+    with redirect_stdout(out), redirect_stderr(err), \
+            warnings.catch_warnings(record=True) as warned:
+        try:
+            run_main(importlib.import_module(module).main)
+        except SystemExit as end:
+            code = end.code
+        finally:
+            sys.argv = before
+    for warning in warned:
+        err.write(f"warning: {warning.message}\n")
+    out.flush()
+    err.flush()
+    return code, out.buffer.getvalue().decode(), err.buffer.getvalue().decode()
 
 
+def refused(command, code, *words):
+    """Call a script that has to end with this code and with one line on stderr that has these
+    words in it; return the line."""
+    ended, out, err = call(command)
+    lines = [line for line in err.splitlines(True) if not line.endswith("steps on cpu\n")]
+    assert ended == code and len(lines) == 1 and lines[0].endswith("\n"), (ended, out, err)
+    assert lines[0].startswith("error: ") and "Traceback" not in out, err
+    for word in words:
+        assert word in lines[0], (word, err)
+    return lines[0]
+
+
+def snapshot(folder):
+    """All that is in a folder, for comparison: paths, contents and times of change."""
+    return {path: path.is_dir() or (path.stat().st_mtime_ns, path.read_bytes())
+            for path in folder.rglob("*") if path.is_dir() or path.is_file()}
+
+
+# -------------------------------------------------------------------------------------- the run
 @pytest.fixture(scope="session")
-def run(here):
-    """A tiny finished PT run."""
-    script("train.py", "--task", "pt", *TINY, cwd=here)
+def run(tmp_path_factory):
+    """The folder of a tiny finished PT run, made by the real command line. Leave it as it is."""
+    here = tmp_path_factory.mktemp("here")
+    script(TRAIN, here)
     return here / "runs/pt-mixed-tiny-s0"
+
+
+@pytest.fixture
+def world(run, tmp_path, monkeypatch):
+    """A folder with a copy of the tiny run, runs/good, and its tokenizer; we are in it."""
+    shutil.copytree(run, tmp_path / "runs/good")
+    for tokenizer in run.parent.glob("tokenizer-*.pt"):
+        shutil.copy(tokenizer, tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+_MADE = {}                    # examples of the three tasks, by all that they depend on
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """For tests of something else: examples of the three tasks are made once for all tests, and
+    pictures are blank files. Both take most of the time of a tiny run."""
+    from ipt_mini import dataset, plots
+    from ipt_mini.tasks import TASKS, make
+
+    def made(task, *key):
+        if not any(task is known for known in TASKS.values()):
+            return make(task, *key)
+        key = (task.NAME, *key)
+        if key not in _MADE:
+            _MADE[key] = make(task, *key[1:])
+        return _MADE[key]
+
+    def blank(rows, path, **_):
+        Path(path).write_bytes(b"no picture")
+
+    monkeypatch.setattr(dataset, "make", made)
+    monkeypatch.setattr(plots, "strips", blank)
+    monkeypatch.setattr(plots, "curves", blank)

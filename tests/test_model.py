@@ -1,311 +1,414 @@
-"""Sequence, model, losses and decoding."""
-from dataclasses import replace
+"""Sequence, model, decoding, losses, and a step of training."""
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from conftest import EXAMPLES
 
+import train
 from ipt_mini import generate
-from ipt_mini.config import Config
-from ipt_mini.losses import LOSSES, SEGMENT_OF, LossInput, parse_loss, rarity
+from ipt_mini.config import Config, config_from
+from ipt_mini.errors import UserError
+from ipt_mini.losses import LOSSES, LossInput, complete_loss, parse_loss, rarity
 from ipt_mini.model import Model
-from ipt_mini.run import new_model
-from ipt_mini.sequence import (ANSWER, IMAGINE, N_WORDS, OPENER, QUERY, SUPERVISION, THINK, VIEW, Data,
-                               imagining_order, layout, near_to_far, pack, reading_order)
+from ipt_mini.muon import Muon, orthogonal
+from ipt_mini.own import load_own
+from ipt_mini.run import answer_ids, new_model
+from ipt_mini.sequence import (ANSWER, IMAGINE, OPENER, QUERY, SUPERVISION, THINK, VIEW, Data,
+                               as_picture, branches_of, imagining_order, layout, near_to_far, pack)
 from ipt_mini.tasks import TASKS, grid, make
-from ipt_mini.tasks.words import ID, PAD
+from ipt_mini.tasks.words import ID, WORDS
 from ipt_mini.tokenizer import Tokenizer
 
-BRANCHES = {**SUPERVISION, "all": ((IMAGINE, ANSWER), (THINK, ANSWER), (ANSWER,))}
+N_WORDS, N_CODES, CODE_DIM = len(WORDS), 32, 16
+TEXTS = [*SUPERVISION, "imagine answer | think answer | answer", "think imagine answer | answer"]
+ALL = branches_of(TEXTS[-2])
 
 
-def data_of(task, n=12):
-    """Examples whose codes are the cell ids: enough to test everything after the tokenizer."""
-    ex = make(task, "train", n)
-    t = lambda a: torch.from_numpy(np.asarray(a, np.int64))
-    return Data(t(ex.views.reshape(*ex.views.shape[:2], -1)), t(ex.pose), t(ex.query),
-                t(ex.imagination.reshape(n, -1)), t(ex.cot), t(ex.answer))
+def data_of(task, n=6):
+    """Examples whose codes are the ids of their cells: enough for all after the tokenizer."""
+    examples = make(TASKS[task], "train", n)
+    fields = ("views", "pose", "query", "imagination", "cot", "answer")
+    return Data(*(torch.from_numpy(getattr(examples, name).astype(np.int64)) for name in fields))
 
 
-def prefix(where):
-    """How many tokens views and query are."""
-    return int((where.segment <= QUERY).sum())
+DATA = {task: data_of(task) for task in TASKS}
 
 
 @pytest.fixture(params=TASKS)
 def data(request):
-    return data_of(request.param)
+    return DATA[request.param]
 
 
 @pytest.fixture
 def model():
+    """As if trained: every weight is random, none is zero."""
     torch.manual_seed(0)
-    model = Model(Config(n_layer=2, n_embd=32), N_WORDS + 32)
-    for p in model.parameters():                   # as if trained: no zeros left
+    model = Model(Config(n_layer=2, n_embd=32), N_WORDS, N_CODES, CODE_DIM)
+    for p in model.parameters():
         torch.nn.init.normal_(p, std=0.3)
     return model.eval()
 
 
-@pytest.mark.parametrize("name", BRANCHES)
-def test_pack_and_layout_round_trip(data, name):
-    where, (tokens, targets) = layout(data, BRANCHES[name]), pack(data, BRANCHES[name])
-    assert len(where.segment) == tokens.shape[1] and len(where.loss_at) == targets.shape[1]
-    part = lambda segment: tokens[:, where.segment == segment]
-    assert torch.equal(part(VIEW) - N_WORDS, data.views.flatten(1))
-    assert torch.equal(part(QUERY), data.query)
-    kind = where.loss_segment
-    if (IMAGINE, ANSWER) in BRANCHES[name]:
-        order = imagining_order(25)
-        assert torch.equal(part(IMAGINE)[:, 1:] - N_WORDS, data.imagination[:, order])
-        assert torch.equal(targets[:, kind == IMAGINE] - N_WORDS, data.imagination[:, order])
-        shown = where.row[where.segment == IMAGINE][1:], where.next_row[where.segment == IMAGINE][:-1]
-        assert torch.equal(*shown) and shown[0].tolist() == (1 + order // 5).tolist()
-    if (THINK, ANSWER) in BRANCHES[name]:
-        thought = targets[:, kind == THINK]
-        for words, target in zip(data.cot, thought):
-            length = (words != PAD).sum()
-            assert torch.equal(target[:length], words[:length]) and target[length] == OPENER[ANSWER]
-            assert (target[length + 1:] == -1).all()
-    assert (targets[:, kind == ANSWER] == data.answer[:, None]).all()
-    # The answer follows the last position, which is an opener: it is never an input.
-    assert (tokens[:, where.segment == ANSWER] == OPENER[ANSWER]).all()
-    assert where.loss_at.min() >= prefix(where)
+def answers_of(task="pt"):
+    return answer_ids(TASKS[task])
 
 
-def test_prefix_sees_itself_both_ways_and_nothing_that_follows(data, model):
-    branches = BRANCHES["all"]
-    where, (tokens, _) = layout(data, branches), pack(data, branches)
-    start = prefix(where)
-    change = lambda at, token: tokens.clone().index_fill_(1, torch.tensor([at]), token)
-    base = model(tokens, data.pose, where)
-    early = model(change(start - 1, ID["walk"]), data.pose, where)           # the last of the prefix
-    assert ((early - base).abs().amax((0, 2)) > 1e-6).all()                  # reaches every position
-    later = model(change(start + 3, N_WORDS + 9), data.pose, where)        # inside the imagination
-    moved = (later - base).abs().amax((0, 2)) > 1e-6
-    imagine_end = start + 1 + data.imagination.shape[1] + 1
-    assert not moved[:start + 3].any() and moved[start + 3:imagine_end].all()
-    assert not moved[imagine_end:].any()                                     # other branches do not see it
+# ------------------------------------------------------------------------------------- sequence
+def tokens_by_hand(data, branches):
+    """What each token of a sequence is, as rows (segment, branch, order, cell, next cell), where a
+    cell is (row, column) from 1, and what it predicts: a field of Data and an index, or None."""
+    _, n_views, h, w = data.views.shape
+    P, C = h * w, data.cot.shape[1]
+    order = [(h - 1) * w + w // 2] + [c for c in range(P - 1, -1, -1) if c != (h - 1) * w + w // 2]
+    cell = {c: (c // w + 1, c % w + 1) for c in range(P)}
+    none, rows = (0, 0), []
+    for v in range(n_views):
+        rows += [(VIEW, 0, v, cell[c], none, None) for c in range(P)]
+    rows += [(QUERY, 0, i, none, none, None) for i in range(data.query.shape[1])]
+    for number, branch in enumerate(branches, 1):
+        for segment in branch:
+            if segment == IMAGINE:
+                rows.append((IMAGINE, number, 0, none, cell[order[0]], ("imagination", order[0])))
+                for here, ahead in zip(order, order[1:]):
+                    wanted = "imagination", ahead
+                    rows.append((IMAGINE, number, 0, cell[here], cell[ahead], wanted))
+                rows.append((IMAGINE, number, 0, cell[order[-1]], none, None))
+            elif segment == THINK:
+                rows += [(THINK, number, i, none, none, ("cot", i)) for i in range(C)]
+                rows.append((THINK, number, C, none, none, None))
+            else:
+                rows.append((ANSWER, number, 0, none, none, ("answer", 0)))
+    return rows
 
 
-def test_an_answer_after_an_imagination_sees_no_view_but_by_it(data, model):
-    """One block hands on only what a token itself sees: changed views do not reach that answer."""
-    one = new_model(replace(model.config, n_layer=1))
-    torch.nn.init.normal_(one.blocks[0].attention.out.weight)
-    branches = BRANCHES["all"]
-    tokens, seen = pack(data, branches)[0], []
-    other = torch.cat([data.views.flatten(1).roll(1, 1) + N_WORDS, tokens[:, data.views[0].numel():]], 1)
-    for sees in (False, True):
-        where = layout(data, branches, answer_sees_views=sees)
-        reached = (one(tokens, data.pose, where) - one(other, data.pose, where)).abs().amax((0, 2)) > 1e-6
-        seen.append(reached[where.segment == ANSWER].tolist())
-        assert reached[where.segment == IMAGINE].all()             # what it draws, it draws from them
-    after_picture = [IMAGINE in branch for branch in branches if ANSWER in branch]
-    assert seen == [[not imagined for imagined in after_picture], [True] * len(after_picture)]
+@pytest.mark.parametrize("text", TEXTS)
+def test_layout_by_hand(data, text):
+    branches = branches_of(text)
+    where, rows = layout(data, branches), tokens_by_hand(data, branches)
+    segment, _, order, cell, next_cell, predicted = zip(*rows)
+    assert where.segment.tolist() == list(segment) and where.order.tolist() == list(order)
+    assert where.cell.tolist() == list(map(list, cell))
+    assert where.next_cell.tolist() == list(map(list, next_cell))
+    at = [i for i, what in enumerate(predicted) if what]
+    assert where.loss_at.tolist() == at and where.n_view_tokens == segment.count(VIEW)
+    for s in (THINK, IMAGINE, ANSWER):
+        assert where.losses_of[s].tolist() == [l for l, i in enumerate(at) if segment[i] == s]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_pack_by_hand(data, text):
+    """Each position that carries a loss predicts the very next piece of content, and each token
+    after it is that piece. The answer is never an input."""
+    branches = branches_of(text)
+    tokens, targets = pack(data, branches, N_WORDS)
+    rows = tokens_by_hand(data, branches)
+    assert tokens.shape == (len(data.answer), len(rows))
+    for e in range(len(data.answer)):
+        flat = {name: getattr(data, name)[e].flatten() for name in ("imagination", "cot", "answer")}
+        flat["imagination"] = flat["imagination"] + N_WORDS
+        views, query, wanted, content = data.views[e].flatten() + N_WORDS, data.query[e], [], None
+        for i, (segment, branch, _, _, _, predicted) in enumerate(rows):
+            opens = branch and (segment, branch) != rows[i - 1][:2]
+            if segment == VIEW:
+                assert tokens[e, i] == views[i]
+            elif segment == QUERY:
+                assert tokens[e, i] == query[i - len(views)]
+            else:
+                assert tokens[e, i] == (OPENER[segment] if opens else content)
+            if predicted:
+                content = flat[predicted[0]][predicted[1]].item()
+                wanted.append(content)
+        assert targets[e].tolist() == wanted
+
+
+@pytest.mark.parametrize("sees_views", [False, True])
+@pytest.mark.parametrize("text", TEXTS)
+def test_mask_by_definition(data, text, sees_views):
+    branches = branches_of(text)
+    where, rows = layout(data, branches, sees_views), tokens_by_hand(data, branches)
+    imagined = {number for number, branch in enumerate(branches, 1) if IMAGINE in branch}
+
+    def may(i, j):
+        (segment, branch), (other, theirs) = rows[i][:2], rows[j][:2]
+        if branch == 0:
+            return theirs == 0                         # the prefix sees itself, both ways
+        if segment == ANSWER and branch in imagined and other == VIEW:
+            return sees_views
+        return theirs == 0 or theirs == branch and j <= i
+
+    T = len(rows)
+    by_hand = torch.tensor([[may(i, j) for j in range(T)] for i in range(T)])
+    assert torch.equal(where.mask, by_hand)
 
 
 def test_the_compass_is_imagined_first_and_near_rows_before_those_they_hide():
-    place = imagining_order(49).argsort()                          # cell -> its turn
-    assert place[6 * 7 + 3] == 0 and sorted(place.tolist()) == list(range(49))
-    hides, hidden = np.nonzero(grid._between(7))                   # on the line of sight
+    turn = imagining_order(7, 7).argsort()             # cell -> its turn
+    assert turn[6 * 7 + 3] == 0 and sorted(turn.tolist()) == list(range(49))
+    hides, hidden = np.nonzero(grid._between(7))       # on the line of sight
     assert (hides // 7 >= hidden // 7).all()
     nearer = hides // 7 > hidden // 7
-    assert nearer.sum() > 50 and (place[hides] < place[hidden])[nearer].all()
-    codes = torch.arange(2 * 49).view(2, 49)
-    assert torch.equal(reading_order(near_to_far(codes)), codes)
-    assert near_to_far(codes)[0, 0] == 6 * 7 + 3
+    assert nearer.sum() > 50 and (turn[hides] < turn[hidden])[nearer].all()
+    pictures = torch.arange(2 * 15).view(2, 3, 5)
+    assert torch.equal(as_picture(near_to_far(pictures), 3, 5), pictures)
+    assert near_to_far(pictures)[0].tolist() == [12, 14, 13, *range(11, -1, -1)]
+
+
+def test_supervisions_and_texts_of_ones_own():
+    mixed = ((IMAGINE, ANSWER), (ANSWER,))
+    assert branches_of("mixed") == mixed == branches_of(SUPERVISION["mixed"])
+    assert branches_of("label") == ((ANSWER,),) and branches_of("text_cot") == ((THINK, ANSWER),)
+    assert branches_of(" think imagine  answer|answer") == ((THINK, IMAGINE, ANSWER), (ANSWER,))
+    for wrong in ("", "both", "imagine", "answer imagine", "answer |", "imagine imagine answer",
+                  "answer answer", "view answer", "query answer", "imagine answer, answer"):
+        with pytest.raises(ValueError):
+            branches_of(wrong)
+        with pytest.raises(UserError, match="--supervision"):
+            Config(supervision=wrong).branches
+
+
+def test_words_and_codes_do_not_overlap():
+    assert N_WORDS == max(ID.values()) + 1 == len(set(WORDS))
+    tokens, _ = pack(DATA["pt"], ALL, N_WORDS)
+    assert (tokens[:, layout(DATA["pt"], ALL).segment == QUERY] < N_WORDS).all()
+
+
+# ---------------------------------------------------------------------------------------- model
+@torch.no_grad()
+@pytest.mark.parametrize("sees_views", [False, True])
+def test_no_leak_each_token_reaches_just_what_the_mask_lets_it_reach(data, model, sees_views):
+    """Change one token after the other, and see which logits move: those that the mask connects
+    with it in as many steps as there are blocks, and no others."""
+    model.double()
+    where = layout(data, ALL, sees_views)
+    tokens, _ = pack(data.take(slice(1)), ALL, N_WORDS)
+    T = tokens.shape[1]
+    changed = tokens.repeat(T, 1)
+    each = torch.arange(T)
+    changed[each, each] = (changed[each, each] + 1) % (N_WORDS + N_CODES)
+    pose = data.pose[:1]
+    moved = model(changed, pose.expand(T, -1, -1), where) - model(tokens, pose, where)
+    reached = moved.abs().amax(2) > 1e-10              # (changed token, position)
+    step = (where.mask | torch.eye(T, dtype=torch.bool)).double()
+    assert torch.equal(reached, (step @ step > 0).T)
+
+
+def test_no_gradient_from_an_answer_to_what_it_may_not_see(data, model):
+    """The same by gradient: a loss at one branch's answer moves no embedding of another branch."""
+    where, (tokens, _) = layout(data, ALL), pack(data, ALL, N_WORDS)
+    seen = []
+
+    def keep(module, inputs, output):
+        output.retain_grad()
+        seen.append(output)
+
+    model.token.register_forward_hook(keep)
+    logits = model(tokens, data.pose, where)
+    last = len(where.segment) - 1                      # the direct answer
+    logits[:, last].square().sum().backward()
+    moved = seen[0].grad.abs().amax((0, 2)) > 0
+    prefix = where.segment <= QUERY
+    assert moved[prefix].all() and moved[last] and moved.sum() == prefix.sum() + 1
 
 
 def test_branches_together_equal_branches_alone(data, model):
-    where, (tokens, _) = layout(data, SUPERVISION["mixed"]), pack(data, SUPERVISION["mixed"])
-    both = model(tokens, data.pose, where)
-    for branch, ending in (((ANSWER,), -1), ((IMAGINE, ANSWER), -2)):
-        alone = layout(data, (branch,)), pack(data, (branch,))[0]
-        assert torch.allclose(model(alone[1], data.pose, alone[0])[:, -1], both[:, ending], atol=1e-4)
-
-
-def test_padding_changes_nothing(model):
-    data = data_of("pt")
-    longer = data._replace(query=torch.cat([data.query, torch.full((12, 3), PAD)], 1),
-                           cot=torch.cat([data.cot, torch.full((12, 4), PAD)], 1))
-    short, long = ([model(pack(d, ((THINK, ANSWER),))[0], d.pose, layout(d, ((THINK, ANSWER),)))
-                    for d in (data, longer)])
-    assert torch.allclose(short[:, -1], long[:, -1], atol=1e-4)
-    for name in generate.DECODES:
-        a, b = (generate.decode(model, d, "pt", name) for d in (data, longer))
-        assert torch.equal(a.answer, b.answer)
-
-
-@pytest.mark.parametrize("name", ["segment", "order", "row", "col", "next_row", "next_col"])
-def test_a_token_is_told_where_it_stands(model, name):
-    data, branches = data_of("pt"), BRANCHES["all"]
-    where, tokens = layout(data, branches), pack(data, branches)[0]
-    for at in (0, -30):                            # in a view, in a branch
-        other = getattr(where, name).clone()
-        other[at] = (other[at] + 1) % 5
-        moved = model(tokens, data.pose, where._replace(**{name: other})) - model(tokens, data.pose, where)
-        assert moved[:, at].abs().max() > 1e-6
-
-
-def test_cached_decoding_equals_uncached(data, model):
-    branch = (IMAGINE, ANSWER)
-    where = layout(data, (branch,))
-    answers = generate.answer_words("mvc")
-    out = generate.decode(model, data, "mvc", "imagine", batch=5)
-    tokens = pack(data._replace(imagination=out.imagination), (branch,))[0]
-    logits = model(tokens, data.pose, where)
-    greedy = logits[:, prefix(where):-2, N_WORDS:].argmax(-1)
-    assert torch.equal(greedy, out.imagination[:, imagining_order(25)])
-    assert torch.equal(answers[logits[:, -1, answers].argmax(1)], out.answer)
-    thought = generate.decode(model, data, "mvc", "think")
-    where = layout(data, ((THINK, ANSWER),))
-    tokens = pack(data._replace(cot=thought.cot), ((THINK, ANSWER),))[0]
-    logits = model(tokens, data.pose, where)
-    assert torch.equal(answers[logits[:, -1, answers].argmax(1)], thought.answer)
-    words = logits[:, prefix(where):-2, :N_WORDS].argmax(-1)
-    assert torch.equal(torch.where(thought.cot != PAD, words, PAD), thought.cot)
-
-
-def test_drawn_imaginations(data, model):
-    of = lambda name, **more: generate.decode(model, data, "pt", name, **more)
-    greedy = of("imagine")
-    for near_greedy in (of("sample", temperature=1e-7), of("sample", top_k=1), of("vote", samples=3, top_k=1)):
-        assert torch.equal(near_greedy.imagination, greedy.imagination)
-        assert torch.equal(near_greedy.answer, greedy.answer)
-    drawn = of("sample", temperature=2.0)
-    assert torch.equal(drawn.imagination, of("sample", temperature=2.0).imagination)       # reproducible
-    assert 0 <= drawn.imagination.min() and drawn.imagination.max() < 32                   # image ids only
-    assert (drawn.imagination != greedy.imagination).any()
-    rng = torch.Generator().manual_seed(0)
-    each = torch.stack([of("sample", rng=rng, temperature=2.0).answer for _ in range(5)])
-    votes = of("vote", samples=5, temperature=2.0).answer
-    count = (each == votes).sum(0)
-    assert all(count[b] == each[:, b].bincount().max() for b in range(len(votes)))
-
-
-def test_top_k_draws_from_the_k_likeliest(model):
-    data, seen = data_of("pet", 200), set()
-    logits = torch.arange(32.0).repeat(200, 1)
-    def only(model, data, answers, pick):
-        seen.update(pick(logits).flatten().tolist())
-        return generate.Decoded(data.answer)
-    imagine, generate.imagine = generate.imagine, only
-    try:
-        generate.sample(model, data, None, temperature=100.0, top_k=3)
-    finally:
-        generate.imagine = imagine
-    assert seen == {29, 30, 31}
-
-
-@pytest.mark.parametrize("by", ["random", "own"])
-def test_corruption_replaces_its_share_of_imagined_inputs_and_nothing_else(model, by):
-    from train import TrainingSet, corrupted
-    data = data_of("pt", 64)
-    model.head.weight.data *= 10                                    # sure of what it says
-    where, (tokens, targets) = layout(data, SUPERVISION["mixed"]), pack(data, SUPERVISION["mixed"])
-    examples = TrainingSet(tokens, targets, data.pose, where, True, None, None)
-    config, rows = Config(corrupt=0.3, corrupt_by=by), torch.arange(8, 64)
-    seen = corrupted(model, examples, rows, config, step=7)
-    changed = seen != tokens[rows]
-    inputs = (where.segment == IMAGINE) & (where.row > 0)
-    assert not changed[:, ~inputs].any()
-    assert (seen[:, inputs] >= N_WORDS).all()
-    assert abs(changed[:, inputs].float().mean() - 0.3) < 0.05
-    assert torch.equal(seen, corrupted(model, examples, rows, config, step=7))
-    assert not torch.equal(seen, corrupted(model, examples, rows, config, step=8))
-    assert torch.equal(examples.tokens, tokens)                     # the data stay as they were
-    if by == "own":                                                 # what it says there, not any code
-        logits = model(tokens[rows], data.pose[rows], where)[:, inputs.nonzero().flatten() - 1, N_WORDS:]
-        chance = logits.softmax(-1).gather(2, (seen[:, inputs] - N_WORDS)[..., None])[changed[:, inputs]]
-        assert chance.mean() > 0.3
-
-
-def on(device, value):
-    """A tensor, or a named tuple of such, on a device; ids of segments stay where they are."""
-    if not isinstance(value, tuple):
-        return value.to(device) if torch.is_tensor(value) else value
-    return type(value)(*(x if name == "loss_segment" else on(device, x)
-                         for name, x in zip(value._fields, value)))
-
-
-@pytest.mark.parametrize("supervision, loss", [("text_cot", ""), ("mixed", ",".join(
-    f"{term}=1" for term in LOSSES if term != "cot"))])
-def test_no_step_of_training_waits_for_a_value(supervision, loss):
-    """On the device "meta" tensors have shapes and no values: whatever would wait for a GPU fails."""
-    from train import optimizers_of, terms_of, train_step, training_set
-    config = Config(supervision=supervision, loss=loss, n_train=64, steps=10)
-    tokenizer, model = Tokenizer().requires_grad_(False), new_model(config)
-    examples = on("meta", training_set(config, tokenizer))
-    model, tokenizer = model.to("meta"), tokenizer.to("meta")
-    rows = torch.arange(64).to("meta")
-    values = train_step(model, optimizers_of(model, config), examples, rows, terms_of(config),
-                        tokenizer, config, step=3)
-    assert values.is_meta and values.shape == (len(terms_of(config)),)
+    tokens, _ = pack(data, ALL, N_WORDS)
+    where = layout(data, ALL)
+    together = model(tokens, data.pose, where)[:, where.segment == ANSWER]
+    for number, branch in enumerate(ALL):
+        alone = model(pack(data, (branch,), N_WORDS)[0], data.pose, layout(data, (branch,)))
+        assert torch.allclose(alone[:, -1], together[:, number], atol=1e-4)
 
 
 @torch.no_grad()
-def test_oracle_reads_the_picture_it_is_given(data, model):
-    answers = generate.answer_words("pt")
-    data = data._replace(imagination=data.imagination.roll(1, 0))
-    oracle = generate.decode(model, data, "pt", "oracle")
-    logits = model(pack(data, ((IMAGINE, ANSWER),))[0], data.pose, layout(data, ((IMAGINE, ANSWER),)))
-    assert torch.equal(answers[logits[:, -1, answers].argmax(1)], oracle.answer)
-    stream = generate.Stream(model, data, (IMAGINE, ANSWER))
-    stream.feed(near_to_far(data.imagination) + N_WORDS, ANSWER)
-    assert torch.allclose(stream.logits, logits[:, -1], atol=1e-4)
+@pytest.mark.parametrize("name", ["segment", "order", "cell", "next_cell"])
+def test_a_token_knows_where_it_is(model, name):
+    data = DATA["pt"]
+    where, (tokens, _) = layout(data, ALL), pack(data, ALL, N_WORDS)
+    before = model(tokens, data.pose, where)
+    for at in (0, -30):                                # in a view, in a branch
+        for axis in range(getattr(where, name)[at].numel()):
+            other = getattr(where, name).clone()
+            other[at].view(-1)[axis] = (other[at].view(-1)[axis] + 1) % 5
+            moved = model(tokens, data.pose, where._replace(**{name: other})) - before
+            assert moved[:, at].abs().max() > 1e-6
 
 
-@pytest.mark.parametrize("term, segment", [("answer", ANSWER), ("imagination", IMAGINE), ("cot", THINK)])
-def test_each_loss_is_cross_entropy_on_its_own_segment(data, term, segment):
-    where, (_, targets) = layout(data, BRANCHES["all"]), pack(data, BRANCHES["all"])
-    logits = torch.randn(*targets.shape, N_WORDS + 32, requires_grad=True)
-    weight = torch.rand(N_WORDS + 32) + 0.1
-    batch = LossInput(logits, targets, where.loss_segment, weight)
-    loss = LOSSES[term](batch)
-    loss.backward()
-    carries = (batch.segment == segment) & (targets >= 0)
-    assert ((logits.grad.abs().sum(-1) > 0) == carries).all()
-    picked = logits.detach().log_softmax(-1)[carries]
-    w = weight[targets[carries]] if term == "imagination" else torch.ones(len(picked))
-    by_hand = -(w * picked[torch.arange(len(picked)), targets[carries]]).sum() / w.sum()
-    assert torch.allclose(loss, by_hand, atol=1e-5)
+@torch.no_grad()
+def test_a_view_knows_the_pose_of_its_camera_and_of_no_other(model):
+    data = DATA["mvc"]
+    where, (tokens, _) = layout(data, ALL), pack(data, ALL, N_WORDS)
+    for part in range(3):
+        pose = data.pose.clone()
+        pose[:, 1, part] = pose[:, 1, part] % 4 + 1
+        moved = model.embed(tokens, pose, where) - model.embed(tokens, data.pose, where)
+        assert (moved.abs().amax((0, 2)) > 0).nonzero().flatten().tolist() == list(range(25, 50))
 
 
-def batch_for(data, model):
-    """A LossInput over all segments with random logits, and an untrained tokenizer."""
-    where, (_, targets) = layout(data, BRANCHES["all"]), pack(data, BRANCHES["all"])
-    torch.manual_seed(0)
-    tokenizer = Tokenizer().requires_grad_(False)
-    torch.nn.init.normal_(tokenizer.quantizer.codebook)
-    logits = torch.randn(*targets.shape, N_WORDS + 32, requires_grad=True)
-    hidden = torch.randn(*targets.shape, 32, requires_grad=True)
-    return LossInput(logits, targets, where.loss_segment, torch.ones(N_WORDS + 32), hidden,
-                     model.project, tokenizer)
+@torch.no_grad()
+def test_states_at_some_positions_are_those_of_all(data, model):
+    where, (tokens, _) = layout(data, ALL), pack(data, ALL, N_WORDS)
+    every = model.states(tokens, data.pose, where)
+    some = model.states(tokens, data.pose, where, where.loss_at)
+    assert torch.allclose(every[:, where.loss_at], some, atol=1e-5)
 
 
-@pytest.mark.parametrize("term", [t for t in LOSSES if t not in ("answer", "imagination", "cot")])
-def test_each_variant_by_hand_and_only_on_imagined_cells(data, model, term):
-    batch = batch_for(data, model)
-    loss = LOSSES[term](batch)
-    loss.backward()
-    here = batch.segment == IMAGINE
-    for tensor in (batch.hidden,) if term == "latent" else (batch.logits,):
-        assert ((tensor.grad.abs().sum(-1) > 0) == here).all()
-    if term != "latent":                                     # image ids only
-        assert batch.logits.grad[..., :N_WORDS].abs().max() == 0
-    book, decoder, by_hand = batch.tokenizer.quantizer.codebook, batch.tokenizer.decoder, []
+def test_first_weights_are_those_of_the_seed_and_each_block_is_the_identity():
+    torch.manual_seed(3)
+    config, tokenizer = Config(seed=3), Tokenizer()
+    torch.manual_seed(3)
+    by_hand = Model(config, N_WORDS, tokenizer.n_codes, tokenizer.dim)
+    before = torch.get_rng_state()
+    model = new_model(config, TASKS["pt"], tokenizer)
+    assert torch.equal(before, torch.get_rng_state())
+    for a, b in zip(by_hand.parameters(), model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    drawn = [w.std().item() for w in (model.token.weight, model.row.weight, model.head.weight)]
+    assert drawn == pytest.approx([1, 0.3, config.n_embd ** -0.5], rel=0.1)
+    x, mask = torch.randn(2, 5, config.n_embd), torch.ones(5, 5, dtype=torch.bool)
+    assert torch.equal(model.blocks[0](x, mask), x)
+
+
+# ------------------------------------------------------------------------------------- decoding
+@torch.no_grad()
+def test_cached_decoding_equals_uncached(data, model):
+    """Whole sequences, in which the model's own content is written, give the same again."""
+    answers = answers_of("mvc")
+    for name, branch, field in (("imagine", (IMAGINE, ANSWER), "imagination"),
+                                ("think", (THINK, ANSWER), "cot")):
+        out = generate.decode(model, data, answers, generate.DECODES[name].function, batch=4)
+        own = getattr(out, field)
+        tokens, targets = pack(data._replace(**{field: own}), (branch,), N_WORDS)
+        where = layout(data, (branch,))
+        logits = model(tokens, data.pose, where)
+        ids = slice(N_WORDS, None) if name == "imagine" else slice(N_WORDS)
+        greedy = logits[:, where.loss_at[:-1], ids].argmax(-1) + (ids.start or 0)
+        assert torch.equal(greedy, targets[:, :-1])
+        last = logits[:, -1, answers]
+        assert torch.equal(answers[last.argmax(1)], out.answer)
+        assert torch.allclose(last.softmax(1), out.probabilities, atol=1e-5)
+        assert own.shape == getattr(data, field).shape
+
+
+@torch.no_grad()
+def test_direct_and_oracle_equal_uncached(data, model):
+    answers = answers_of()
+    data = data._replace(imagination=data.imagination.roll(1, 0))    # the oracle reads what it gets
+    for name, branch in (("direct", (ANSWER,)), ("oracle", (IMAGINE, ANSWER))):
+        out = generate.decode(model, data, answers, generate.DECODES[name].function, batch=4)
+        logits = model(pack(data, (branch,), N_WORDS)[0], data.pose, layout(data, (branch,)))
+        last = logits[:, -1, answers]
+        assert torch.equal(answers[last.argmax(1)], out.answer) and out.imagination is None
+        assert torch.allclose(last.softmax(1), out.probabilities, atol=1e-5)
+
+
+def test_a_stream_in_pieces_equals_one_pass(model):
+    """Prefix, then token after token."""
+    data, branch = DATA["mvc"], (THINK, IMAGINE, ANSWER)
+    stream, tokens = generate.Stream(model, data, branch), pack(data, (branch,), N_WORDS)[0]
+    where = layout(data, (branch,))
+    whole = model(tokens, data.pose, where)
+    start = int((where.segment <= QUERY).sum())
     with torch.no_grad():
-        for b, l in [(b, l) for b in range(len(batch.targets)) for l in here.nonzero().flatten().tolist()]:
-            t, p = batch.targets[b, l] - N_WORDS, batch.logits[b, l, N_WORDS:].softmax(0)
-            far = (book - book[t]).square().sum(1)
-            cell = lambda z: decoder(z.view(1, -1, 1, 1))
-            by_hand.append({
-                "discrepancy": lambda: (far * p).sum(),
-                "smoothed": lambda: -((-far / 0.2).softmax(0) * p.log()).sum(),
-                "soft_decode": lambda: (cell((p[:, None] * book).sum(0)) - cell(book[t])).square().mean(),
-                "latent": lambda: 1 - torch.cosine_similarity(model.project(batch.hidden[b, l]), book[t], dim=0),
-            }[term]())
+        assert torch.allclose(stream.predict(), whole[:, start - 1], atol=1e-4)
+        for at in range(start, tokens.shape[1]):
+            stream.push(tokens[:, at:at + 1])
+            if at % 3 == 0:                            # three at a time as well
+                assert torch.allclose(stream.predict(), whole[:, at], atol=1e-4)
+
+
+def test_imagining_picks_image_tokens_by_the_function_given(data, model):
+    asked = []
+
+    def third(logits):
+        asked.append(logits.shape)
+        return logits.topk(3).indices[:, 2:]
+
+    def function(model, data, answers):
+        return generate.imagine(model, data, answers, third)
+
+    plain = generate.decode(model, data, answers_of(), generate.imagine)
+    out = generate.decode(model, data, answers_of(), function)
+    assert asked == [(len(data.answer), N_CODES)] * 25
+    assert 0 <= out.imagination.min() and out.imagination.max() < N_CODES
+    assert (out.imagination != plain.imagination).any(0).sum() > 10
+
+
+def test_which_decodes_fit_which_branches():
+    for text, names in (("label", ["direct"]), ("text_cot", ["think"]),
+                        ("ipt", ["imagine", "oracle"]),
+                        ("mixed", ["direct", "imagine", "oracle"]), ("think imagine answer", [])):
+        assert generate.decodes_of(branches_of(text)) == names
+
+
+# --------------------------------------------------------------------------------------- losses
+def batch_for(data, weight=None):
+    """A LossInput over all segments with random logits and states, and an untrained tokenizer."""
+    torch.manual_seed(0)
+    where, (_, targets) = layout(data, ALL), pack(data, ALL, N_WORDS)
+    tokenizer = Tokenizer().requires_grad_(False)
+    torch.nn.init.normal_(tokenizer.codebook)
+    logits = torch.randn(*targets.shape, N_WORDS + N_CODES, requires_grad=True)
+    hidden = torch.randn(*targets.shape, 32, requires_grad=True)
+    weight = torch.ones(N_WORDS + N_CODES) if weight is None else weight
+    return LossInput(logits, targets, where.losses_of, N_WORDS, weight, hidden,
+                     torch.nn.Linear(32, CODE_DIM), tokenizer)
+
+
+@pytest.mark.parametrize("term, segment", [
+    ("answer", ANSWER), ("imagination", IMAGINE), ("cot", THINK)])
+def test_each_loss_is_cross_entropy_on_its_own_segment(data, term, segment):
+    batch = batch_for(data, weight=torch.rand(N_WORDS + N_CODES) + 0.1)
+    loss = LOSSES[term](batch)
+    loss.backward()
+    segments = torch.tensor([row[0] for row in tokens_by_hand(data, ALL) if row[5]])
+    assert ((batch.logits.grad.abs().sum(-1) > 0) == (segments == segment)).all()
+    total = weights = 0.0
+    for e in range(len(data.answer)):
+        for l in (segments == segment).nonzero().flatten().tolist():
+            target = batch.targets[e, l]
+            w = batch.weight[target].item() if term == "imagination" else 1.0
+            total -= w * batch.logits[e, l].log_softmax(0)[target].item()
+            weights += w
+    assert loss.item() == pytest.approx(total / weights, abs=1e-4)
+
+
+VARIANTS = load_own(f"{EXAMPLES}/losses.py")
+
+
+@pytest.mark.parametrize("term", ["discrepancy", "smoothed", "soft_decode", "latent"])
+def test_each_variant_by_hand_and_only_on_imagined_cells(term):
+    data = DATA["pt"].take(slice(3))
+    batch = batch_for(data)
+    loss = getattr(VARIANTS, term)(batch)
+    loss.backward()
+    book, decoder, by_hand = batch.tokenizer.codebook, batch.tokenizer.decoder, []
+    here = batch.losses_of[IMAGINE].tolist()
+    source = batch.hidden if term == "latent" else batch.logits
+    moved = (source.grad.abs().sum(-1) > 0).any(0)
+    assert moved.nonzero().flatten().tolist() == here
+    if term != "latent":
+        assert not batch.logits.grad[..., :N_WORDS].any()      # words have no part in it
+    with torch.no_grad():
+        for e in range(3):
+            for l in here:
+                t = batch.targets[e, l] - N_WORDS
+                p = batch.logits[e, l, N_WORDS:].softmax(0)
+                far = (book - book[t]).square().sum(1)
+                if term == "discrepancy":
+                    by_hand.append((far * p).sum())
+                elif term == "smoothed":
+                    by_hand.append(-((-far / 0.2).softmax(0) * p.log()).sum())
+                elif term == "soft_decode":
+                    pair = torch.stack([(p[:, None] * book).sum(0), book[t]])
+                    drawn = decoder(pair[:, :, None, None])
+                    by_hand.append((drawn[0] - drawn[1]).square().mean())
+                else:
+                    projected = batch.project(batch.hidden[e, l])
+                    by_hand.append(1 - F.cosine_similarity(projected, book[t], dim=0))
     assert torch.allclose(loss, torch.stack(by_hand).mean(), atol=1e-4)
-    assert SEGMENT_OF[term] == IMAGINE
 
 
 def test_rare_codes_weigh_more_and_one_on_average():
@@ -317,35 +420,238 @@ def test_rare_codes_weigh_more_and_one_on_average():
 
 
 def test_weights_and_their_schedule():
-    terms = parse_loss("answer=0.2@0.3:4@0.5,imagination=2", SUPERVISION["mixed"])
-    assert [terms["answer"][1](x) for x in (0, .3, .4, .5, 1)] == pytest.approx([.2, .2, 2.1, 4, 4])
-    assert terms["imagination"][1](0.7) == 2
-    for wrong in ("answr=1", "answer=x", "answer=-1", "answer", "cot=1", "answer=1@0.5:2@0.3", "no.py:f=1",
-                  "answer=1@50:5@80", "answer=1,answer=2", "answer=nan", "answer=inf"):
-        with pytest.raises(ValueError):
-            parse_loss(wrong, SUPERVISION["mixed"])
-    mine = lambda batch: batch.logits.mean()
-    assert parse_loss("answer=1,mine=2", SUPERVISION["mixed"], {"mine": mine})["mine"][0] is mine
+    mixed = branches_of("mixed")
+    terms = parse_loss("answer=0.2@0.3:4@0.5,imagination=2", mixed)
+    weights = [terms["answer"].weight(part) for part in (0, .3, .4, .5, 1)]
+    assert weights == pytest.approx([.2, .2, 2.1, 4, 4])
+    assert terms["imagination"].weight(0.7) == 2
+    for wrong in ("answr=1", "answer=x", "answer=-1", "answer", "cot=1", "answer=1@0.5:2@0.3",
+                  "no.py:f=1", "answer=1@50:5@80", "answer=1,answer=2", "answer=nan", "answer=inf",
+                  "answer=1,", "answer=", "=1", "answer=1@0.5@0.7", "answer=1@-0.1",
+                  "answer=1@nan"):
+        with pytest.raises(UserError):
+            parse_loss(wrong, mixed)
+    def mine(batch):
+        return batch.logits.mean()
+    assert parse_loss("answer=1,mine=2", mixed, {"mine": mine})["mine"].function is mine
+    path = f"{EXAMPLES}/losses.py"
+    assert list(parse_loss(f"answer=1,{path}:latent=0.1", mixed)) == ["answer", "latent"]
 
 
-def test_words_and_codes_do_not_overlap():
-    assert N_WORDS == max(ID.values()) + 1
+def test_the_default_loss_trains_what_the_branches_have():
+    for text, default in (("label", "answer=3"), ("mixed", "answer=3,imagination=1"),
+                          ("text_cot", "answer=3,cot=1"), ("ipt", "answer=3,imagination=1"),
+                          ("think imagine answer", "answer=3,imagination=1,cot=1")):
+        branches = branches_of(text)
+        assert complete_loss("", branches, "3") == default
+        assert complete_loss("+my.py:f=0.5", branches, "3") == f"{default},my.py:f=0.5"
+        assert complete_loss("answer=1", branches, "3") == "answer=1"
+    mixed = branches_of("mixed")
+    for task in TASKS.values():
+        parse_loss(complete_loss("", mixed, task.ANSWER_WEIGHT), mixed)
 
 
-def test_rows_come_in_uneven_shares_first_and_all_of_them_later():
-    from train import rows_of
-    config, kind = Config(task="pt", n_train=640, steps=100, batch_size=64, curriculum=0.5), np.arange(640) % 4
-    early = np.concatenate([kind[rows_of(step, config, kind)] for step in range(50)])
-    assert np.abs(np.bincount(early) / len(early) - TASKS["pt"].FIRST).max() < 0.03
-    epoch = torch.cat([rows_of(step, config, kind) for step in range(60, 70)])
+def test_a_term_gets_all_that_a_step_knows():
+    """What an own term is promised, in a real step."""
+    seen = []
+
+    def look(batch):
+        seen.append(batch)
+        return batch.logits.mean()
+
+    training = training_for(Config(steps=10), {"look": look}, "look=1")
+    train.train_step(training, 2)
+    rows = train.get_batch(2, training.config, training.data)
+    (batch,) = seen
+    B, L = training.data.targets[rows].shape
+    assert torch.equal(batch.targets, training.data.targets[rows])
+    assert batch.logits.shape == (B, L, N_WORDS + N_CODES) and batch.hidden.shape == (B, L, 128)
+    assert batch.losses_of is training.data.layout.losses_of and batch.n_words == N_WORDS
+    assert batch.project(batch.hidden).shape == (B, L, CODE_DIM)
+    assert batch.tokenizer.codebook.shape == (N_CODES, CODE_DIM)
+    assert not any(p.requires_grad for p in batch.tokenizer.parameters())
+
+
+# ----------------------------------------------------------------------------- a step of training
+def training_for(config, own=None, loss="", inputs=None, task="pt", device="cpu"):
+    """A Training as train.train makes it, with an untrained tokenizer and few examples."""
+    config = replace(config, task=task, n_train=64)
+    torch.manual_seed(0)
+    tokenizer = Tokenizer().requires_grad_(False).eval()
+    torch.nn.init.normal_(tokenizer.codebook)
+    model = new_model(config, TASKS[task], tokenizer)
+    data = train.training_set(config, TASKS[task], tokenizer, model.n_words)
+    model, tokenizer, data = model.to(device), tokenizer.to(device), on(device, data)
+    spec = loss or complete_loss(config.loss, config.branches, TASKS[task].ANSWER_WEIGHT)
+    terms = parse_loss(spec, config.branches, own)
+    return train.Training(config, model, train.optimizers_of(model, config), data, terms, inputs,
+                          tokenizer)
+
+
+def on(device, value):
+    """A tensor, or a tuple or dict of them, on a device."""
+    if torch.is_tensor(value):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {k: on(device, v) for k, v in value.items()}
+    if hasattr(value, "_fields"):
+        return type(value)(*(on(device, part) for part in value))
+    return value
+
+
+@pytest.mark.parametrize("supervision, loss", [
+    ("text_cot", ""), ("mixed", ""), ("think imagine answer", ""),
+    ("mixed", ",".join(["answer=1", *(f"{EXAMPLES}/losses.py:{term}=1" for term in (
+        "discrepancy", "smoothed", "soft_decode", "latent"))]))])
+def test_no_step_of_training_waits_for_a_value(supervision, loss):
+    """On the device "meta" tensors have shapes and no values: whatever would wait for a GPU to
+    finish fails."""
+    config = Config(supervision=supervision, steps=10)
+    training = training_for(config, loss=loss, device="meta")
+    for step in (0, 8):                                # with the curriculum and without
+        losses = train.train_step(training, step)
+        assert losses.is_meta and losses.shape == (len(training.terms),)
+
+
+def test_a_step_follows_the_weighted_sum_of_the_terms():
+    """And each optimizer gets its rate of this step."""
+    config = Config(steps=10, cooldown=0.5, n_layer=1, n_embd=32)
+    training = training_for(config, loss="answer=0.5@0:1@1,imagination=3")
+    for optimizer in training.optimizers:
+        optimizer.step = lambda: None                  # the weights stay
+    losses = train.train_step(training, 7)
+    moved = [p.grad.clone() for p in training.model.parameters() if p.grad is not None]
+    rows = train.get_batch(7, config, training.data)
+    again = train.losses_of(training, rows, 7)
+    assert torch.equal(again.detach(), losses)
+    training.model.zero_grad()
+    (0.85 * again[0] + 3 * again[1]).backward()
+    still = [p.grad for p in training.model.parameters() if p.grad is not None]
+    assert len(moved) == len(still) > 10
+    for a, b in zip(moved, still):
+        assert torch.allclose(a, b, atol=1e-6)
+    rates = [optimizer.param_groups[0]["lr"] for optimizer in training.optimizers]
+    assert rates == pytest.approx([0.02 * 0.6, 0.003 * 0.6])
+
+
+def test_learning_rate_is_a_plateau_then_a_straight_fall():
+    config = Config(steps=100, cooldown=0.4)
+    rates = [train.get_lr(step, config) for step in range(101)]
+    assert rates[:61] == [1] * 61 and rates[100] == 0
+    assert np.allclose(np.diff(rates[60:]), -1 / 40)
+    assert train.get_lr(99, Config(steps=100, cooldown=0.0)) == 1
+
+
+def test_every_weight_is_learned_by_one_optimizer():
+    model = new_model(Config(), TASKS["pt"], Tokenizer())
+    muon, adam = train.optimizers_of(model, Config(weight_decay=0.1))
+    groups = [[id(p) for p in optimizer.param_groups[0]["params"]] for optimizer in (muon, adam)]
+    assert sorted(groups[0] + groups[1]) == sorted(id(p) for p in model.parameters())
+    matrices = {id(p) for p in model.blocks.parameters() if p.dim() == 2}
+    assert matrices == set(groups[0]) and len(matrices) == 2 * 5
+    assert all(o.param_groups[0]["weight_decay"] == 0.1 for o in (muon, adam))
+
+
+def test_a_few_steps_learn():
+    """The loss falls on one batch that is seen again and again."""
+    config = Config(steps=40, batch_size=64, n_layer=1, n_embd=64, n_head=2, supervision="ipt")
+    training = training_for(config, loss="answer=1,imagination=1")
+    losses = torch.stack([train.train_step(training, step) for step in range(40)]).sum(1)
+    assert losses[-5:].mean() < 0.75 * losses[0]
+
+
+@pytest.mark.parametrize("name", ["random", "own"])
+def test_scheduled_sampling_replaces_its_share_of_imagined_inputs(model, name):
+    """And nothing else; the data stay as they are."""
+    example = load_own(f"{EXAMPLES}/scheduled_sampling.py")
+    inputs, data = getattr(example, name), data_of("pt", 64)
+    model.head.weight.data *= 10                       # sure of what it says
+    branches = branches_of("mixed")
+    where, (tokens, _) = layout(data, branches), pack(data, branches, N_WORDS)
+    kept = tokens.clone()
+    def changed_by(seed):
+        return inputs(model, tokens, data.pose, where, torch.Generator().manual_seed(seed))
+    seen = changed_by(7)
+    shown = (where.segment == IMAGINE) & (where.cell[:, 0] > 0)
+    wrong = seen != tokens
+    assert not wrong[:, ~shown].any() and (seen[:, shown] >= N_WORDS).all()
+    drawn_alike = 1 / N_CODES if name == "random" else 0
+    assert abs(wrong[:, shown].float().mean() - example.SHARE * (1 - drawn_alike)) < 0.05
+    assert torch.equal(tokens, kept)
+    assert torch.equal(seen, changed_by(7)) and not torch.equal(seen, changed_by(8))
+    if name == "own":                                  # what it says there, not any code
+        logits = model(tokens, data.pose, where)[:, shown.nonzero().flatten() - 1, N_WORDS:]
+        chance = logits.softmax(-1).gather(2, (seen[:, shown] - N_WORDS)[..., None])[..., 0]
+        assert chance[wrong[:, shown]].mean() > 0.3
+    with torch.device("meta"):                         # it waits for no value
+        assert inputs(model.to("meta"), tokens.to("meta"), data.pose.to("meta"), on("meta", where),
+                      None).is_meta
+
+
+def test_own_inputs_reach_the_model_and_the_targets_stay_true():
+    seen = []
+
+    def inputs(model, tokens, pose, layout, rng):
+        seen.append((tokens.clone(), torch.rand(1, generator=rng)))
+        return torch.zeros_like(tokens)                # as if nothing could be seen
+
+    training = training_for(Config(steps=10, n_layer=1), inputs=inputs)
+    rows = train.get_batch(3, training.config, training.data)
+    blind = train.losses_of(training, rows, 3)
+    assert torch.equal(seen[0][0], training.data.tokens[rows])
+    by_hand = training._replace(inputs=None, data=training.data._replace(
+        tokens=torch.zeros_like(training.data.tokens)))
+    assert torch.equal(blind, train.losses_of(by_hand, rows, 3))
+    train.losses_of(training, rows, 3)
+    train.losses_of(training, rows, 4)
+    assert seen[0][1] == seen[1][1] != seen[2][1]      # random numbers by seed and step alone
+
+
+# ------------------------------------------------------------------------------- Muon, batches
+def test_orthogonal_draws_singular_values_to_one():
+    torch.manual_seed(0)
+    for shape in ((20, 20), (8, 30), (30, 8)):
+        singular = torch.linalg.svdvals(orthogonal(torch.randn(shape)))
+        assert (singular > 0.5).all() and (singular < 1.3).all()
+    assert not orthogonal(torch.zeros(3, 4)).any()     # and not NaN
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (16, 48), (48, 16)])
+def test_muon_is_that_of_torch(shape):
+    """torch computes in bfloat16: the sums of ten updates differ by less than 1%."""
+    torch.manual_seed(0)
+    start = torch.randn(shape)
+    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    settings = dict(lr=0.02, weight_decay=0.1)
+    pair = Muon([ours], **settings), torch.optim.Muon([theirs], momentum=0.95, **settings)
+    for _ in range(10):
+        ours.grad = torch.randn(shape)
+        theirs.grad = ours.grad.clone()
+        for optimizer in pair:
+            optimizer.step()
+    difference = (ours - theirs).norm() / (theirs - start).norm()
+    assert difference < 1e-2 and (ours - start).norm() > 0.1
+
+
+def test_batches_come_in_uneven_shares_first_and_all_examples_later():
+    config = Config(task="pt", n_train=640, steps=100, batch_size=64, curriculum=0.5)
+    task, kind = TASKS["pt"], np.arange(640) % 4
+    data = train.TrainingSet(*[None] * 5, kind, task.CURRICULUM)
+    early = np.concatenate([kind[train.get_batch(step, config, data)] for step in range(50)])
+    assert np.abs(np.bincount(early) / len(early) - task.CURRICULUM).max() < 0.03
+    epoch = torch.cat([train.get_batch(step, config, data) for step in range(60, 70)])
     assert sorted(epoch.tolist()) == list(range(640))
-    assert torch.equal(rows_of(3, config, kind), rows_of(3, config, kind))
+    assert torch.equal(train.get_batch(3, config, data), train.get_batch(3, config, data))
+    other = replace(config, seed=1)
+    assert not torch.equal(train.get_batch(60, config, data), train.get_batch(60, other, data))
+    even = data._replace(curriculum=None)
+    epoch = torch.cat([train.get_batch(step, config, even) for step in range(10)])
+    assert sorted(epoch.tolist()) == list(range(640))
 
 
-def test_settings_read_from_a_file_never_execute_the_loss_file_they_name(tmp_path):
-    from dataclasses import asdict
-
-    from ipt_mini.config import config_from
+def test_settings_read_from_a_file_never_execute_the_files_they_name(tmp_path):
     own = tmp_path / "bad.py"
     own.write_text("raise SystemExit('executed')\n")
-    assert config_from({**asdict(Config()), "loss": f"answer=1,{own}:term=1"}).loss.endswith("term=1")
+    named = {"loss": f"answer=1,{own}:term=1", "inputs": f"{own}:f", "task": str(own),
+             "tokenizer": f"{own}:T"}
+    assert asdict(config_from({**asdict(Config()), **named})) == {**asdict(Config()), **named}

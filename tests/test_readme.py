@@ -1,60 +1,101 @@
-"""The README tells the truth: its file tree, its commands and its figures."""
+"""The pages tell the truth: the file tree, the commands and the links. And the house rules."""
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from test_bad_input import BAD, NO_GPU
+from conftest import EXAMPLES, ROOT, call
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+SCRIPTS = ("train.py", "eval.py", "data.py")
+SOURCES = [*ROOT.glob("*.py"), *(ROOT / "ipt_mini").rglob("*.py"), *EXAMPLES.glob("*.py")]
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+def commands_of(text):
+    """(script, arguments) of the commands for our scripts in a text."""
+    return re.findall(r"python ((?:[\w-]+/)*\w+\.py)([^\n`]*)", text)
 
 
 def test_file_tree_is_complete_and_true():
-    told = set(re.findall(r"^([\w/]+\.py) {2,}\S", README, re.M))
-    there = {str(p.relative_to(ROOT)) for p in [*ROOT.glob("*.py"), *(ROOT / "ipt_mini").rglob("*.py")]}
-    assert told == there - {"ipt_mini/__init__.py"}
+    """One line a file, `path.py   what it is`, in one block of code."""
+    listed = re.findall(r"^([\w/]+\.py) {2,}\S", README, re.M)
+    there = {str(path.relative_to(ROOT)) for path in SOURCES if EXAMPLES not in path.parents}
+    assert len(listed) == len(set(listed))
+    assert there - {"ipt_mini/__init__.py"} <= set(listed)
+    assert [path for path in listed if not (ROOT / path).exists()] == []
 
 
-def test_line_counts_are_true():
-    count = lambda paths: f"{sum(len(path.read_text().splitlines()) for path in paths):,}"
-    package = [*ROOT.glob("*.py"), *(ROOT / "ipt_mini").rglob("*.py")]
-    after = ("run.py", "config.py", "compare.py", "measure.py", "plots.py")
-    method = [path for path in package if path.parent != ROOT and path.name not in after]
-    assert f"{count(package)} lines in all" in README
-    assert f"has {count(method)}." in README
+@pytest.fixture(scope="module")
+def help_of():
+    return {name: call(f"{name} --help")[1] for name in SCRIPTS}
 
 
-def test_flags_and_pictures_exist():
-    commands = re.findall(r"python ((?:train|eval|data)\.py)([^\n`]*)", README)
-    assert len(commands) > 5
-    for name in {name for name, _ in commands}:
-        help = subprocess.run([sys.executable, ROOT / name, "--help"], capture_output=True, text=True).stdout
-        for _, arguments in (c for c in commands if c[0] == name):
-            for flag in re.findall(r"--[\w-]+", arguments):
-                assert flag in help, (name, flag)
-    for path in re.findall(r"\]\(((?:docs|benchmarks)/[^)]+)\)|`(docs/[^`]+)`", README):
-        assert (ROOT / (path[0] or path[1])).exists(), path
+@pytest.mark.parametrize("path", [*PAGES, *SOURCES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_name_scripts_flags_and_files_that_exist(path, help_of):
+    """Those of the pages, and of the docstrings of scripts and examples."""
+    if path.name == "lessons.md":
+        pytest.skip("of experiments that are over")
+    for name, arguments in commands_of(path.read_text()):
+        assert (ROOT / name).exists(), name
+        arguments = re.split(r" {3,}|#|\|\s*tee", arguments)[0]
+        for flag in re.findall(r"--[a-z][\w-]*", arguments):
+            if name in SCRIPTS:
+                assert re.search(rf"{flag}\b(?!-)", help_of[name]), (name, flag)
+            else:
+                assert f'"{flag}"' in (ROOT / name).read_text(), (name, flag)
+        for example in re.findall(r"examples/\w+\.py(?::\w+)?", arguments):
+            file, _, there = example.partition(":")
+            assert (ROOT / file).exists(), example
+            assert re.search(rf"^(def |class )?{there}\b", (ROOT / file).read_text(), re.M), example
 
 
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
-MARKED = [(page, name) for page in PAGES for name in re.findall("<!-- (\\w+) -->", page.read_text())]
+def test_the_readme_shows_commands_of_each_script():
+    assert {name for name, _ in commands_of(README)} >= {"train.py", "eval.py"}
+    assert "python -m pytest" in README
 
 
-@pytest.mark.parametrize("page, name", MARKED, ids=[f"{page.name}-{name}" for page, name in MARKED])
-def test_tables_of_the_pages_are_those_of_the_benchmarks(page, name):
-    told = re.search(f"<!-- {name} -->\n(.*?)<!-- /{name} -->", page.read_text(), re.S).group(1)
-    assert told == (ROOT / f"benchmarks/{name}.md").read_text()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
 
 
-def test_every_table_of_the_benchmarks_is_shown():
-    tables = {path.stem for path in ROOT.glob("benchmarks/*.md")} - {"bad_input"}     # a list of its own
-    assert tables == {name for _, name in MARKED}
+def test_files_of_the_repository_that_pages_name_exist():
+    pattern = r"`((?:docs|examples|ipt_mini|tests|benchmarks)/[\w/.-]+)`"
+    for page in PAGES:
+        for name in re.findall(pattern, page.read_text()):
+            assert page.name == "lessons.md" or (ROOT / name).exists(), (page.name, name)
 
 
-def test_bad_inputs_are_told_as_they_are_tested():
-    rows = (ROOT / "benchmarks/bad_input.md").read_text().splitlines()[4:]
-    told = [(row.split("`")[1], row.split("|")[2].strip()) for row in rows]
-    assert told == [(command.replace(NO_GPU, "cuda"), str(code)) for command, code, *_ in BAD]
-    assert f"{len(BAD)} bad inputs" in (ROOT / "docs/reliability.md").read_text()
+def test_help_says_every_choice_and_default(help_of):
+    words = " ".join(help_of["train.py"].split())
+    for part in ("pt (path tracing)", "pet (perspective taking)", "mvc (multiview counting)",
+                 "(default: mixed)", "(default: 0.02)", "imagine answer | answer"):
+        assert part in words, part
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_lines_are_short_and_files_say_what_they_are(path):
+    text = path.read_text()
+    assert text.removeprefix("r").startswith('"""')
+    assert [line for line in text.splitlines() if len(line) > 100] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_are_those_of_requirements_and_errors_lies_below_all(path):
+    allowed = {"torch", "numpy", "tqdm", "matplotlib", "ipt_mini"}
+    imported = re.findall(r"^ *(?:from ([\w.]+) import|import ([\w.]+))", path.read_text(), re.M)
+    imported = [name for pair in imported for name in pair if name]
+    for name in imported:
+        top = name.split(".")[0]
+        assert top in allowed or top in sys.stdlib_module_names, name
+        assert f"{top}.py" not in SCRIPTS, "a script is not imported"
+    if path.name == "errors.py":
+        assert not any(name.startswith("ipt_mini") for name in imported)
+
+
+def test_requirements_are_those_that_are_imported():
+    names = re.findall(r"^([\w-]+)", (ROOT / "requirements.txt").read_text(), re.M)
+    assert {"torch", "numpy", "matplotlib", "tqdm", "pytest"} <= set(names)

@@ -7,89 +7,119 @@ The imagination is the merged top-down map. Answer: "1" to "4".
 """
 import numpy as np
 
+from ipt_mini.tasks.examples import Examples
 from ipt_mini.tasks.grid import (COLOURS, DARK, OBJECT, SHAPES, in_world, look, marked, scaled,
                                  scatter)
-from ipt_mini.tasks.words import BALL, PAD, ZERO, phrase
+from ipt_mini.tasks.words import BALL, UNREADABLE, ZERO, phrase
 
 NAME = "multiview counting"
-VIEWS = 3
+N_VIEWS = 3
 ANSWERS = ("1", "2", "3", "4")
 KINDS = ("rotation", "cameras")
-FIRST = None                    # shares of the kinds early in training: even
 CHANCE = 0.25
-STEPS = 800                     # of the model's training, by default
-ANSWER_WEIGHT = "1"             # of the answer's loss, throughout
-WORLD = {  # walls and objects per 25 cells; how many views show a cell of the map, on average
+OWN_WORDS = ()
+STEPS = 800                     # of the model's training
+CURRICULUM = None               # shares of the kinds early in training; None: even
+ANSWER_WEIGHT = "1"
+WORLDS = {  # walls and objects per 25 cells; how many views show a cell of the map, on average
     "train": dict(walls=(1, 3), objects=8, overlap=3.0),
     "dense": dict(walls=(3, 5), objects=11, overlap=3.0),
     "apart": dict(walls=(1, 3), objects=8, overlap=1.5),
 }
 
 
-def draw(rng, b, n, walls, objects, overlap):
-    """All that is random in `b` questions, as a dict of arrays."""
-    cameras = rng.integers(0, 2, b)                      # 0: turning at one spot, 1: on the rim
-    rim = np.flatnonzero(in_world(np.arange(4 * n * n), -1, 0, n) == n * n)      # none behind
-    on_rim = rim[np.argpartition(rng.random((b, len(rim))), VIEWS - 1, axis=1)[:, :VIEWS]]
-    row, col = rng.integers(1, n - 1, (b, 2)).T
-    headings = np.argsort(rng.random((b, 4)), 1)[:, :VIEWS]
-    turning = headings * n * n + (row * n + col)[:, None]
-    pose = np.where(cameras[:, None] == 1, on_rim, turning)                      # (B, V)
+def questions(rng, b, n, walls, objects, overlap):
+    """The fair ones of `b` random questions: Examples."""
+    rim = rng.integers(0, 2, b) == 1                     # else turning at one spot
+    pose = np.where(rim[:, None], rim_poses(rng, b, n), turning_poses(rng, b, n))     # (B, V)
     # Three shapes, each in a colour of its own. The first has 1 to 5 objects, the others the rest.
-    shapes = np.argsort(rng.random((b, len(SHAPES))), 1)[:, :3]
-    count, k = rng.integers(1, 6, (b, 1)), scaled(n, objects)
-    which = np.where(np.arange(k) < count, 0, rng.integers(1, 3, (b, k)))
-    things = OBJECT + np.take_along_axis(shapes, which, 1) * (len(COLOURS) + 1)
-    return dict(scene=scatter(rng, n, things, walls, taken=pose % (n * n)), pose=pose,
-                shape=shapes[:, 0], cameras=cameras, overlap=np.full(b, overlap))
+    shapes = rng.random((b, len(SHAPES))).argsort(1)[:, :3]
+    asked = shapes[:, 0]
+    k = scaled(n, objects)
+    is_asked = np.arange(k) < rng.integers(1, 6, (b, 1))
+    which = np.where(is_asked, 0, rng.integers(1, 3, (b, k)))
+    things = object_of(np.take_along_axis(shapes, which, 1))
+    scene = scatter(rng, n, things, walls, taken=pose % (n * n))
 
-
-def ask(scene, pose, shape, cameras, overlap):
-    """The examples that follow, as a dict of arrays; `ok` marks the fair ones."""
-    b, n, _ = scene.shape
+    looks = [look(scene, one, camera=True) for one in pose.T]
+    seen = [marked(source, n * n + 1)[:, :-1] for _, source in looks]     # (B, P) a view
     flat = scene.reshape(b, -1)
-    wanted = flat == OBJECT + shape[:, None] * (len(COLOURS) + 1)
-    views, told, known, n_seen = [], [], np.zeros(flat.shape, bool), np.zeros(b)
-    # How many are True in each row of (B, P). NumPy's sum of short rows takes four times as long.
-    count = lambda marks: np.einsum("bp->b", marks.view(np.uint8)).astype(np.int64)
-    for v in range(VIEWS):
-        view, source = look(scene, pose[:, v], camera=True)
-        seen = marked(source, n * n + 1)[:, :-1]         # which cells of the map this view shows
-        hit = wanted & seen
-        told += [f"view {v + 1} sees", count(hit) + ZERO, "new", count(hit & ~known) + ZERO]
-        views.append(view)
-        known |= seen
-        n_seen += count(seen)
-    answer = count(wanted & known)
-    return dict(
-        scene=scene, views=np.stack(views, 1),
-        pose=1 + np.stack(np.unravel_index(pose, (4, n, n)), 2),
-        query=phrase("how many", shape + BALL, "?"),
-        imagination=np.where(known, flat, np.uint8(DARK)).reshape(b, n, n),
-        answer=answer + ZERO, cot=phrase(*told), kind=cameras,
-        ok=(answer >= 1) & (answer <= 4) & (n_seen <= overlap * count(known)))
+    wanted = flat == object_of(asked)[:, None]
+    known = np.any(seen, 0)                              # cells of the map that some view shows
+    imagination = np.where(known, flat, np.uint8(DARK)).reshape(b, n, n)
+    count = (wanted & known).sum(1)
+    fair = (count >= 1) & (count <= 4)
+    fair &= np.sum(seen, (0, 2)) <= overlap * known.sum(1)
+    heading, row, col = np.unravel_index(pose, (4, n, n))
+    examples = Examples(
+        views=np.stack([view for view, _ in looks], 1),
+        pose=1 + np.stack([heading, row, col], 2),
+        query=phrase("how many", asked + BALL, "?"),
+        imagination=imagination,
+        answer=count + ZERO,
+        cot=counted(wanted, seen),
+        kind=rim.astype(int),
+        scene=scene)
+    return examples.take(fair)
+
+
+def counted(wanted, seen):
+    """"view 1 sees 2 new 2 view 2 sees 1 new 0 ...": words (B, C). wanted (B, P): the cells to be
+    counted; seen: those that each view shows."""
+    parts, known = [], np.zeros_like(wanted)
+    for v, cells in enumerate(seen):
+        sees = (wanted & cells).sum(1)
+        new = (wanted & cells & ~known).sum(1)
+        parts += [f"view {v + 1} sees", sees + ZERO]
+        parts += ["new", new + ZERO]
+        known |= cells
+    return phrase(*parts)
+
+
+def rim_poses(rng, b, n):
+    """(B, V) different poses on the rim of the scene, looking inwards."""
+    poses = np.arange(4 * n * n)
+    rim = poses[in_world(poses, -1, 0, n) == n * n]      # no cell behind
+    return rim[rng.random((b, len(rim))).argsort(1)[:, :N_VIEWS]]
+
+
+def turning_poses(rng, b, n):
+    """(B, V) poses on one inner cell with different headings."""
+    row, col = rng.integers(1, n - 1, (2, b, 1))
+    headings = rng.random((b, 4)).argsort(1)[:, :N_VIEWS]
+    return headings * n * n + row * n + col
+
+
+def object_of(shape):
+    """The cell id of a shape in its own colour: shape 0 in colour 0, shape 1 in colour 1, ..."""
+    return OBJECT + shape * (len(COLOURS) + 1)
 
 
 def has_shape(cells, query):
     """Which cells (B, ...) show an object of the shape that the query (B, Q) asks for."""
-    shape = (query[:, 2] - BALL).reshape(-1, *[1] * (cells.ndim - 1))
-    return (cells.astype(np.int8) - OBJECT) // len(COLOURS) == shape
+    shape = query[:, 2] - BALL
+    shapes = (cells.astype(int) - OBJECT) // len(COLOURS)
+    return (shapes.T == shape).T                         # .T: B last, to be broadcast
 
 
 def rule(views, query, imagination):
-    """How many cells of the map show the kind asked for, as a word (B,); PAD if none or over 9."""
+    """How many cells of the map show the kind asked for, as a word (B,); UNREADABLE if none or
+    over 9."""
     count = has_shape(imagination, query).sum((1, 2))
-    return np.where((count > 0) & (count < 10), count + ZERO, PAD)
+    return np.where((count > 0) & (count < 10), count + ZERO, UNREADABLE)
 
 
-def shortcuts(ex):
-    """name -> (key, label): lookups that need no merging. The first is balanced.
-    Sum or largest of the counts, or any other function of them, is no better than the second."""
-    per_view = np.minimum(has_shape(ex.views, ex.query).sum((2, 3)), 5)          # (B, V)
-    key = lambda counts: counts @ 6 ** np.arange(VIEWS)
-    label = ex.answer - ZERO - 1
-    return {
-        "counts of all views": (key(np.sort(per_view, 1)), label),
-        "counts of all views, in order": (key(per_view), label),
-        "counts, in order, and kind of camera": (key(per_view) * 2 + ex.kind, label),
-    }
+def flip(examples):
+    """(query, imagination) of the same maps, asked about the next shape."""
+    query = examples.query.copy()
+    query[:, 2] = BALL + (query[:, 2] - BALL + 1) % len(SHAPES)
+    return query, examples.imagination
+
+
+def balance(examples):
+    """(key, label): the label's distribution is evened out for each key.
+    The key holds the counts of all views, sorted: whoever only adds them up learns little."""
+    per_view = has_shape(examples.views, examples.query).sum((2, 3))                     # (B, V)
+    counts = np.sort(np.minimum(per_view, 5), 1)
+    key = counts @ 6 ** np.arange(N_VIEWS)
+    return key, examples.answer - ZERO - 1

@@ -5,105 +5,131 @@ the view from the new pose, made only of cells that the first view shows. Answer
 """
 import numpy as np
 
-from ipt_mini.tasks.grid import FLOOR, X, distinct_objects, from_viewer, look, scatter, shows
-from ipt_mini.tasks.words import CLOSER, LEFT, OBJECT_WORD, PAD, ZERO, phrase
+from ipt_mini.tasks.examples import Examples
+from ipt_mini.tasks.grid import (FLOOR, X, distinct_objects, from_viewer, look, pick, scatter,
+                                 shows, viewer_cell)
+from ipt_mini.tasks.words import CLOSER, LEFT, OBJECT_WORD, UNREADABLE, ZERO, phrase
 
 NAME = "perspective taking"
 ANSWERS = ("left", "right", "closer", "further")
 KINDS = ("closer", "further", "left>left", "left>right", "right>left", "right>right")
-FIRST = None                    # shares of the kinds early in training: even
 CHANCE = 0.5
-STEPS = 1000                    # of the model's training, by default
+OWN_WORDS = ()
+STEPS = 1000                    # of the model's training
+CURRICULUM = None               # shares of the kinds early in training; None: even
 ANSWER_WEIGHT = "0.2@0.2:5@0.3"      # first imagine, then answer: 0.2 early on
-WORLD = {  # walls and objects per 25 cells; steps from the viewer to X, in parts of the grid's side
+WORLDS = {  # walls and objects per 25 cells; steps from the viewer to X, as a part of the side
     "train": dict(walls=(2, 4), objects=6, steps=(0.2, 0.8)),
     "dense": dict(walls=(4, 6), objects=9, steps=(0.2, 0.8)),
     "farther": dict(walls=(2, 4), objects=6, steps=(0.9, 1.5)),
 }
+TURN, THING, OPTION = 3, 5, 6   # their places in the query
 
 
-def draw(rng, b, n, walls, objects, steps):
-    """All that is random in `b` questions, as a dict of arrays; the highest lot wins."""
-    start = np.full((b, 1), n * n - 1 - n // 2)          # bottom centre, looking north
-    things = distinct_objects(rng, b, n, objects)
-    ahead, right = from_viewer(np.arange(n * n), n)
-    walk = (ahead + np.abs(right)) / n
-    return dict(
-        start=start[:, 0], things=things, scene=scatter(rng, n, things, walls, taken=start),
-        x_lots=rng.random((b, n * n), np.float32) * ((walk >= steps[0]) & (walk <= steps[1])),
-        turn=rng.integers(0, 2, b),                      # 0 left, 1 right
-        thing_lots=rng.random(things.shape, np.float32),
-        ask_side=rng.random(b) < 2 / 3)                  # left or right; otherwise the distance
-
-
-def ask(start, things, scene, x_lots, turn, thing_lots, ask_side):
-    """The examples that follow, as a dict of arrays; `ok` marks the fair ones."""
-    b, n, _ = scene.shape
+def questions(rng, b, n, walls, objects, steps):
+    """The fair ones of `b` random questions: Examples."""
     rows = np.arange(b)
+    start = np.full(b, viewer_cell(n))                   # heading north
+    things = distinct_objects(rng, b, n, objects)
+    scene = scatter(rng, n, things, walls, taken=start[:, None])
     observed, _ = look(scene, start)
     empty = observed.copy()
     empty[:, -1, n // 2] = FLOOR                         # the same, once the viewer has left
-    x_lots = x_lots * (empty == FLOOR).reshape(b, -1)    # X stands on floor that is seen
-    x = x_lots.argmax(1)
+
+    may_be_x = (empty == FLOOR).reshape(b, -1) & reachable(n, steps)
+    x = pick(rng, may_be_x)
     observed.reshape(b, -1)[rows, x] = X
-    imagination, _ = look(empty, (3 - 2 * turn) * n * n + x)
-    both = shows(observed, things) & shows(imagination, things)
-    thing = things[rows, (thing_lots * both).argmax(1)]
-    ahead, right = find(observed, thing)
-    new_ahead, new_right = find(imagination, thing)
-    gain = np.hypot(ahead, right) - np.hypot(new_ahead, new_right)
-    fair = np.where(ask_side, (right != 0) & (new_right != 0), np.abs(gain) >= 0.5)
-    option = np.where(ask_side, LEFT, CLOSER)            # the other one is the next word
-    second = np.where(ask_side, new_right > 0, gain < 0)
-    name = thing + OBJECT_WORD
-    place = lambda ahead, right: phrase("ahead", ahead + ZERO, LEFT + (right >= 0),
-                                        np.abs(right) + ZERO)
-    return dict(
-        views=observed[:, None], pose=np.zeros((b, 1, 3), np.int64),
+    turn = rng.integers(0, 2, b)                         # 0 left: west, 1 right: east
+    imagination, _ = look(empty, np.where(turn == 0, 3, 1) * n * n + x)
+
+    # The kind is drawn first, then an object that both views show and for which it is true.
+    kind = rng.integers(0, len(KINDS), b)
+    ahead, right = find(observed, things)                # (B, k) each
+    new_ahead, new_right = find(imagination, things)
+    fits = fitting(kind[:, None], ahead, right, new_ahead, new_right)
+    fits &= shows(observed, things) & shows(imagination, things)
+    chosen = rows, pick(rng, fits)
+    name = things[chosen] + OBJECT_WORD
+    option = np.where(kind < 2, CLOSER, LEFT)            # the other one is the next word
+    examples = Examples(
+        views=observed[:, None],
+        pose=np.zeros((b, 1, 3), int),
         query=phrase("at x turn", LEFT + turn, "is", name, option, "or", option + 1, "?"),
-        imagination=imagination, answer=option + second,
-        # Four steps: the object from here, X from here, the object from there, the answer.
-        cot=phrase(name, place(ahead, right), "x", place(*from_viewer(x, n)),
-                   "then", place(new_ahead, new_right)),
-        kind=np.where(ask_side, 2 + 2 * (right > 0), 0) + second,
-        scene=scene, ok=fair & both.any(1) & x_lots.any(1))
+        imagination=imagination,
+        answer=option + kind % 2,
+        # Three steps: the object from here, X from here, the object from there.
+        cot=phrase(name, place(ahead[chosen], right[chosen]), "x", place(*from_viewer(x, n)),
+                   "then", place(new_ahead[chosen], new_right[chosen])),
+        kind=kind,
+        scene=scene)
+    return examples.take(fits.any(1) & may_be_x.any(1))
+
+
+def fitting(kind, ahead, right, new_ahead, new_right):
+    """Is the answer to a question of this kind clear, for an object at these places? (B, k) bool."""
+    gain = np.hypot(ahead, right) - np.hypot(new_ahead, new_right)
+    distance_kind = np.where(np.abs(gain) >= 0.5, gain < 0, -1)
+    sideways = (right != 0) & (new_right != 0)
+    side_kind = np.where(sideways, 2 + 2 * (right > 0) + (new_right > 0), -1)
+    return np.where(kind < 2, distance_kind, side_kind) == kind
+
+
+def reachable(n, steps):
+    """(P,) bool: the cells at a walking distance within `steps`, in parts of the grid's side."""
+    ahead, right = from_viewer(np.arange(n * n), n)
+    walk = (ahead + np.abs(right)) / n
+    return (walk >= steps[0]) & (walk <= steps[1])
+
+
+def place(ahead, right):
+    """"ahead 2 left 1": words for a place as the viewer sees it, (B, 4)."""
+    return phrase("ahead", ahead + ZERO, LEFT + (right >= 0), np.abs(right) + ZERO)
 
 
 def find(cells, kind):
-    """(ahead, right) of the first cell of `kind` (B,) in egocentric views (B, N, N)."""
+    """(ahead, right) of the first cell of each `kind`, (B,) or (B, k), in views (B, N, N)."""
     b, n, _ = cells.shape
-    return from_viewer((cells.reshape(b, -1) == kind[:, None]).argmax(1), n)
+    flat = cells.reshape(b, *[1] * (kind.ndim - 1), n * n)
+    return from_viewer((flat == kind[..., None]).argmax(-1), n)
 
 
 def rule(views, query, imagination):
-    """The answer read off the imagination (B,), PAD where it cannot be read.
+    """The answer read off the imagination (B,), UNREADABLE where it cannot be read.
 
     Left or right needs nothing else; closer or further compares with the distance seen in `views`.
     """
-    thing, option = query[:, 5] - OBJECT_WORD, query[:, 6]
-    right = find(imagination, thing)[1]
-    farther = np.hypot(*find(imagination, thing)) >= np.hypot(*find(views[:, 0], thing))
+    thing = query[:, THING] - OBJECT_WORD
+    option = query[:, OPTION]
+    ahead, right = find(imagination, thing)
+    old_ahead, old_right = find(views[:, 0], thing)
+    farther = np.hypot(ahead, right) >= np.hypot(old_ahead, old_right)
+    second = np.where(option == LEFT, right > 0, farther)
     readable = (imagination == thing[:, None, None]).sum((1, 2)) == 1
     readable &= (option == CLOSER) | (right != 0)
-    return np.where(readable, option + np.where(option == LEFT, right > 0, farther), PAD)
+    return np.where(readable, option + second, UNREADABLE)
 
 
-def shortcuts(ex):
-    """name -> (key, label): lookups that need no imagination. The first is balanced.
-    Left or right is, by geometry, the sign of (row of X - row of the object) times the turn: a
-    lookup from one of the two rows and the turn must be right above chance."""
-    n, view, option = ex.views.shape[-1], ex.views[:, 0], ex.query[:, 6]
-    row, right = find(view, ex.query[:, 5] - OBJECT_WORD)
-    x = (view == X).reshape(len(view), -1).argmax(1)
-    turn, side, label = ex.query[:, 3] - LEFT, option == LEFT, ex.answer - option
-    distance = lambda key: (np.where(side, -1, key), label)
-    sideways = lambda key: (np.where(side, key * 2 + turn, -1), label)
-    return {
-        "question and object's place or side": (
-            np.where(side, (right > 0) * 2 + turn, 4 + row * n + right + n // 2), label),
-        "closer/further: object's row": distance(row),
-        "closer/further: object's distance": distance(row ** 2 + right ** 2),
-        "closer/further: place of X": distance(x),
-        "left/right: object's row and turn": sideways(row),
-        "left/right: place of X and turn": sideways(x),
-    }
+def flip(examples):
+    """(query, imagination) of the same questions with the other turn at X."""
+    b, n, _ = examples.scene.shape
+    query = examples.query.copy()
+    query[:, TURN] = 2 * LEFT + 1 - query[:, TURN]
+    empty = examples.views[:, 0].copy()
+    is_x = empty == X
+    x = is_x.reshape(b, -1).argmax(1)
+    empty[is_x] = FLOOR
+    empty[:, -1, n // 2] = FLOOR
+    heading = np.where(query[:, TURN] == LEFT, 3, 1)
+    return query, look(empty, heading * n * n + x)[0]
+
+
+def balance(examples):
+    """(key, label): the label's distribution is evened out for each key.
+    For left or right: the object's side and the turn. For the distance: the object's place."""
+    n = examples.views.shape[-1]
+    query = examples.query
+    ahead, right = find(examples.views[:, 0], query[:, THING] - OBJECT_WORD)
+    side_and_turn = (right > 0) * 2 + query[:, TURN] - LEFT          # 0 .. 3
+    distance = 4 + ahead * n + right + n // 2
+    key = np.where(query[:, OPTION] == LEFT, side_and_turn, distance)
+    return key, examples.answer - query[:, OPTION]

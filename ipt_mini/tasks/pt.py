@@ -1,122 +1,218 @@
 """PT, path tracing: from a map with a route 1 -> 2, imagine the side view at its midpoint M.
 
-Query: "walk 1 to 2 look left red-ball blue-box green-cone pink-star ?", with four objects of the
-map of which exactly one can be seen on that side. The imagination is the first-person view at M,
-facing sideways (not a drawing of the route). Answer: the object's name.
+Query: "walk 1 to 2 look left red-ball blue-box green-cone pink-star ?" with four objects of the
+map. On each side of the route one of them can be seen from M and a wall hides one. So neither the
+side nor the sight alone tells the answer, the one that is seen on the side asked for. The
+imagination is the first-person view at M, facing sideways (not a drawing of the route). Answer: the
+object's name.
 """
 from functools import lru_cache
 from itertools import product
 
 import numpy as np
 
-from ipt_mini.tasks.grid import (MID, OBJECT, ONE, ROUTE, TWO, distinct_objects, in_world, look,
+from ipt_mini.tasks.examples import Examples
+from ipt_mini.tasks.grid import (FLOOR, MID, OBJECT, ONE, ROUTE, TWO, VIEWER, WALL,
+                                 distinct_objects, from_viewer, in_world, look, marked, pick,
                                  scatter, shows)
-from ipt_mini.tasks.words import ID, LEFT, NORTH, OBJECT_WORD, PAD, ZERO, phrase
+from ipt_mini.tasks.words import ID, LEFT, NORTH, NOTHING, OBJECT_WORD, UNREADABLE, ZERO, phrase
 
 NAME = "path tracing"
-ANSWERS = tuple(w for w in ID if "-" in w)
+ANSWERS = tuple(word for word in ID if "-" in word)
 KINDS = ("forward left", "forward right", "reverse left", "reverse right")
-FIRST = (0.72, 0.13, 0.13, 0.02)        # shares of the kinds early in training, see train.py
 CHANCE = 0.25
-STEPS = 1000                    # of the model's training, by default
+OWN_WORDS = ()
+STEPS = 1000                    # of the model's training
+# Shares of the kinds early in training. Which side to look at is a parity of three facts: where 1
+# lies, the way walked, left or right. Evenly drawn, none of them alone tells anything about it, and
+# gradient descent finds nothing to begin with.
+CURRICULUM = (0.72, 0.13, 0.13, 0.02)
 ANSWER_WEIGHT = "0.2@0.5:1@0.7"      # first imagine, then answer: 0.2 early on
-WORLD = {  # walls and objects per 25 cells; route lengths in cells, ends included
-    "train": dict(walls=(2, 4), objects=6, lengths=(3, 5)),
-    "dense": dict(walls=(4, 6), objects=8, lengths=(3, 5)),
-    "longer": dict(walls=(2, 4), objects=6, lengths=(7,)),
+WORLDS = {  # walls and objects per 25 cells (and 2 walls next to M); route lengths in cells, ends included
+    "train": dict(walls=(2, 4), objects=8, lengths=(3, 5)),
+    "dense": dict(walls=(4, 6), objects=9, lengths=(3, 5)),
+    "longer": dict(walls=(2, 4), objects=8, lengths=(7,)),
 }
-CANDIDATES = slice(6, 10)                                # their place in the query
+TURN, CANDIDATES = 5, slice(6, 10)   # their places in the query
 
 
 @lru_cache
 def _routes(lengths):
     """All routes straight through M, heading north: (R, longest, 3) of (ahead, right, mark).
-    Cells run from 1 to 2 with M in the middle; a shorter route repeats its ends. No cell touches
-    another but its neighbours on the route, so the drawn route can be read in one way only."""
-    moves, routes = ((1, 0), (0, 1), (-1, 0), (0, -1)), []
+    Cells run from 1 to 2 with M in the middle; a shorter route repeats its ends."""
+    moves = ((1, 0), (0, 1), (-1, 0), (0, -1))
+    longest = max(lengths) // 2
+    routes = []
     for half in (length // 2 for length in lengths):
-        marks = [ONE, *[ROUTE] * (half - 1), MID, *[ROUTE] * (half - 1), TWO]
-        for to_two, to_one in product(product(moves, repeat=half - 1), repeat=2):
-            one, two = np.cumsum([(-1, 0), *to_one], 0), np.cumsum([(1, 0), *to_two], 0)
-            route = np.concatenate([one[::-1], [(0, 0)], two])
-            touching = np.abs(route[:, None] - route).sum(-1) <= 1
-            if touching.sum() == 3 * len(route) - 2:     # itself and its neighbours, nothing else
-                rest = max(lengths) // 2 - half
-                routes.append(np.pad(np.c_[route, marks], ((rest, rest), (0, 0)), mode="edge"))
+        between = [ROUTE] * (half - 1)
+        marks = [ONE, *between, MID, *between, TWO]
+        ways = list(product(moves, repeat=half - 1))     # on from the cell next to M
+        for to_one, to_two in product(ways, ways):
+            one = np.cumsum([(-1, 0), *to_one], 0)[::-1]
+            two = np.cumsum([(1, 0), *to_two], 0)
+            route = np.concatenate([one, [(0, 0)], two])
+            if _readable(route):
+                rest = longest - half
+                marked = np.column_stack([route, marks])
+                routes.append(np.pad(marked, ((rest, rest), (0, 0)), mode="edge"))
     return np.array(routes)
 
 
-def draw(rng, b, n, walls, objects, lengths):
-    """All that is random in at most `b` questions, as a dict of arrays; the highest lot wins."""
-    routes = _routes(lengths)
-    ahead, right, marks = np.moveaxis(routes[rng.integers(0, len(routes), b)], 2, 0)     # (B, L)
-    row, col = rng.integers(0, n, (b, 2)).T
-    at_mid = rng.integers(0, 4, b) * n * n + row * n + col                       # pose, 1 to 2
-    route = in_world(at_mid[:, None], ahead, right, n)
-    things = distinct_objects(rng, b, n, objects)
-    scene = scatter(rng, n, things, walls, taken=route)
-    reverse, turn = rng.integers(0, 2, (2, b))           # turn: 0 left, 1 right
-    drawn = dict(scene=scene, things=things, route=route, marks=marks, at_mid=at_mid,
-                 reverse=reverse, turn=turn, answer_lots=rng.random(things.shape, np.float32),
-                 other_lots=rng.random(things.shape, np.float32),
-                 slot_lots=rng.random((b, 4), np.float32))
-    inside = (route < n * n).all(1)
-    return {name: values[inside] for name, values in drawn.items()}
+def _readable(route):
+    """Can the drawn route be read in one way only? Then each cell touches itself and its
+    neighbours on the route, and no other."""
+    steps_apart = np.abs(route[:, None] - route).sum(-1)
+    return (steps_apart <= 1).sum() == 3 * len(route) - 2
 
 
-def ask(scene, things, route, marks, at_mid, reverse, turn, answer_lots, other_lots, slot_lots):
-    """The examples that follow, as a dict of arrays; `ok` marks the fair ones."""
-    b, n, _ = scene.shape
+def questions(rng, b, n, walls, objects, lengths):
+    """The fair ones of `b` random questions: Examples."""
+    route, marks, at_mid = random_routes(rng, b, n, lengths)
     heading, mid = np.divmod(at_mid, n * n)
-    heading = (heading + 2 * reverse) % 4
-    gaze = (heading + np.where(turn == 0, 3, 1)) % 4
-    imagination, _ = look(scene, gaze * n * n + mid)
-    opposite, _ = look(scene, (gaze + 2) % 4 * n * n + mid)
-    # The own row of a view lies on neither side: an answer must be ahead, a distractor unseen.
-    seen, ahead = shows(imagination, things), shows(imagination[:, :-1], things)
-    behind = shows(opposite[:, :-1], things)
-    answer = things[np.arange(b), (answer_lots * ahead).argmax(1)]
-    order = other_lots + ~behind + 9 * seen              # opposite side first
-    others = np.take_along_axis(things, np.argpartition(order, 2, axis=1)[:, :3], 1)
-    candidates = np.take_along_axis(np.c_[answer, others], slot_lots.argsort(1), 1) + OBJECT_WORD
+    gaze = (heading + [[3], [1]]) % 4                    # (2, B): left and right, walking 1 to 2
+    poses = gaze * n * n + mid
+    scene = walls_around(rng, n, walls, route, poses)
+
+    # Where one object is seen and one is hidden, on both sides.
+    sides = [two_places(rng, scene, route, pose) for pose in poses]
+    seen_at, hidden_at, fair = (np.stack(part) for part in zip(*sides))
+    fair = fair.all(0)
+    route, marks, scene = route[fair], marks[fair], scene[fair]
+    heading, mid, gaze = heading[fair], mid[fair], gaze[:, fair]
+    at = np.concatenate([seen_at, hidden_at])[:, fair].T             # (B, 4)
+    b = len(scene)
+    rows = np.arange(b)
+    things = distinct_objects(rng, b, n, objects)
+    put(rng, scene, things, at, route)
     drawn = scene.reshape(b, -1).copy()
     np.put_along_axis(drawn, route, marks, 1)
-    # What is seen, in the reading order of the picture; the rest of the chain is padding.
-    words = np.where(imagination >= OBJECT, imagination + OBJECT_WORD, PAD).reshape(b, -1)
-    order = np.argsort(words == PAD, 1, kind="stable")[:, :things.shape[1]]
-    return dict(
-        views=drawn.reshape(b, 1, n, n), pose=np.zeros((b, 1, 3), np.int64),
-        query=phrase("walk", ZERO + 1 + reverse, "to", ZERO + 2 - reverse, "look", LEFT + turn,
-                     candidates, "?"),
-        imagination=imagination, answer=answer + OBJECT_WORD,
-        cot=phrase("mid row", mid // n + ZERO, "column", mid % n + ZERO, "heading", heading + NORTH,
-                   "gaze", gaze + NORTH, "see", np.take_along_axis(words, order, 1)),
-        kind=2 * reverse + turn, scene=scene,
-        ok=ahead.any(1) & behind.any(1) & ((~seen).sum(1) >= 3))
+
+    candidates = rng.permuted(things[:, :4], axis=1)
+    reverse, turn = rng.integers(0, 2, (2, b))           # turn: 0 left, 1 right
+    side = turn ^ reverse                                # walking 2 to 1 swaps the sides
+    gaze = gaze[side, rows]
+    imagination, _ = look(scene, gaze * n * n + mid, camera=True)
+    examples = Examples(
+        views=drawn.reshape(b, 1, n, n),
+        pose=np.zeros((b, 1, 3), int),
+        query=phrase("walk", ZERO + 1 + reverse, "to", ZERO + 2 - reverse,
+                     "look", LEFT + turn, candidates + OBJECT_WORD, "?"),
+        imagination=imagination,
+        answer=things[rows, side] + OBJECT_WORD,
+        cot=phrase("mid row", mid // n + ZERO, "column", mid % n + ZERO,
+                   "heading", (heading + 2 * reverse) % 4 + NORTH,
+                   "gaze", gaze + NORTH,
+                   "see", names_in(imagination, things.shape[1])),
+        kind=2 * reverse + turn,
+        scene=scene)
+    return examples
+
+
+def random_routes(rng, b, n, lengths):
+    """At most `b` routes inside the scene: (cells (B, L), their marks (B, L), pose (B,) at M on the
+    way from 1 to 2). On either side M has two cells or more."""
+    routes = _routes(lengths)
+    chosen = routes[rng.integers(0, len(routes), b)]     # (B, L, 3)
+    ahead, right, marks = np.moveaxis(chosen, 2, 0)
+    poses = np.arange(4 * n * n)
+    two_aside = in_world(poses, 0, np.array([[2], [-2]]), n)
+    inside = (two_aside < n * n).all(0)
+    at_mid = rng.choice(poses[inside], b)
+    cells = in_world(at_mid[:, None], ahead, right, n)
+    inside = (cells < n * n).all(1)
+    return cells[inside], marks[inside], at_mid[inside]
+
+
+def walls_around(rng, n, walls, route, poses):
+    """Scenes (B, N, N) of random walls; on each side of M one is next to it, and hides much."""
+    b = len(route)
+    scene = scatter(rng, n, np.zeros((b, 0), int), walls, taken=route)
+    for pose in poses:
+        aside = rng.integers(-1, 2, b)
+        cell = in_world(pose, 1, aside, n)
+        may_be = (cell < n * n) & (cell[:, None] != route).all(1)
+        rows = np.flatnonzero(may_be)
+        scene.reshape(b, -1)[rows, cell[rows]] = WALL
+    return scene
+
+
+def two_places(rng, scene, route, pose):
+    """Two free cells on one side of the route: (one that is seen from M, one that a wall hides, are
+    there both?), each (B,).
+    The places themselves tell nothing: every pair is as frequent as the reverse one."""
+    b, n, _ = scene.shape
+    rows = np.arange(b)
+    ahead, right = from_viewer(np.arange(n * n), n)
+    may_be = (ahead > 1) & (np.abs(right) <= ahead)      # nothing can hide what is next to M
+    ahead, right = ahead[may_be], right[may_be]          # (k,)
+    cells = in_world(pose[:, None], ahead, right, n)     # (B, k)
+    at = rows[:, None], cells
+    _, source = look(scene, pose, camera=True)
+    seen = marked(source, n * n + 1)[at]
+    free = free_cells(scene, route)[at]
+    one = pick(rng, free & seen)
+    other = pick(rng, free & ~seen)
+    fair = (free & seen).any(1) & (free & ~seen).any(1)
+
+    place = ahead * n + np.abs(right)                    # left and right count alike
+    pair = place[one] * n * n + place[other]
+    reverse = place[other] * n * n + place[one]
+    count = np.bincount(pair[fair], minlength=n ** 4)
+    fair &= rng.random(b) * count[pair] < count[reverse]
+    return cells[rows, one], cells[rows, other], fair
+
+
+def free_cells(scene, taken):
+    """(B, P + 1) bool: floor, and none of the cells `taken` (B, m). The last one is outside."""
+    outside = np.zeros((len(scene), 1), bool)
+    floor = scene.reshape(len(scene), -1) == FLOOR
+    return np.concatenate([floor, outside], 1) & ~marked(taken, floor.shape[1] + 1)
+
+
+def put(rng, scene, things, at, route):
+    """Put the first four of the `things` (B, k) on the cells `at` (B, 4), the others anywhere else:
+    objects do not block the sight."""
+    free = free_cells(scene, np.concatenate([route, at], 1))
+    others = things.shape[1] - at.shape[1]
+    lots = rng.random(free.shape, np.float32) + ~free                # free cells first
+    elsewhere = np.argpartition(lots, others, 1)[:, :others]
+    cells = np.concatenate([at, elsewhere], 1)
+    np.put_along_axis(scene.reshape(len(scene), -1), cells, things, 1)
+
+
+def names_in(view, k):
+    """The objects in view (B, N, N) in reading order, as k words (B, k): "nothing" for the rest."""
+    cells = view.reshape(len(view), -1)
+    words = np.where(cells >= OBJECT, cells + OBJECT_WORD, NOTHING)
+    objects_first = np.argsort(words == NOTHING, 1, kind="stable")[:, :k]
+    return np.take_along_axis(words, objects_first, 1)
 
 
 def rule(views, query, imagination):
-    """The one candidate that the imagination shows, as a word (B,); PAD if not exactly one."""
+    """The one candidate that the imagination shows, as a word (B,); UNREADABLE if not just one."""
     candidates = query[:, CANDIDATES]
     shown = shows(imagination, candidates - OBJECT_WORD)
-    return np.where(shown.sum(1) == 1, (candidates * shown).sum(1), PAD)
+    return np.where(shown.sum(1) == 1, (candidates * shown).sum(1), UNREADABLE)
 
 
-def shortcuts(ex):
-    """name -> (key, label): lookups that need no imagination. The first is balanced.
-    The label is which of the four candidates is the answer, once they are sorted by something."""
-    b, _, n, _ = ex.views.shape
-    drawn, candidates = ex.views.reshape(b, 1, -1), ex.query[:, CANDIDATES]
-    hit = drawn == (candidates - OBJECT_WORD)[..., None]                         # (B, 4, P)
-    where, (one, two, mid) = hit.argmax(2), ((drawn == m).argmax(2) for m in (ONE, TWO, MID))
-    end = np.where(ex.kind[:, None] < 2, two, one)
-    distance = lambda a, b: np.hypot(a // n - b // n, a % n - b % n)
-    slot = (candidates == ex.answer[:, None]).argmax(1)
-    rank = lambda score: (np.argsort(score, 1, kind="stable") == slot[:, None]).argmax(1)
-    # Candidates at the same distance come in an order that says nothing.
-    near = distance(where, mid) + (candidates * 61 + mid * 7 + where * 37) % 97 / 1e4
-    labels = {"nearest candidate to M": rank(near),
-              "nearest candidate to the route's end": rank(distance(where, end)),
-              "most frequent candidate": rank(-hit.sum(2)),
-              "slot in the query": slot}
-    return {name: (0 * slot, label) for name, label in labels.items()}
+def pose_of(examples):
+    """The pose (B,) from which each imagination is seen: M on the map, the compass in the view."""
+    b, _, n, _ = examples.views.shape
+    mid = (examples.views.reshape(b, -1) == MID).argmax(1)
+    gaze = examples.imagination[:, -1, n // 2].astype(int) - VIEWER
+    return gaze * n * n + mid
+
+
+def flip(examples):
+    """(query, imagination) of the same questions with left and right swapped."""
+    query = examples.query.copy()
+    query[:, TURN] = 2 * LEFT + 1 - query[:, TURN]
+    n = examples.scene.shape[1]
+    opposite = (pose_of(examples) + 2 * n * n) % (4 * n * n)
+    return query, look(examples.scene, opposite, camera=True)[0]
+
+
+def balance(examples):
+    """(key, label): `two_places` has balanced all but the answer's place among the candidates."""
+    label = (examples.query[:, CANDIDATES] == examples.answer[:, None]).argmax(1)
+    return np.zeros_like(label), label

@@ -1,0 +1,147 @@
+"""The run folder: files written whole or not at all, and verified whenever they are read.
+
+    runs/pt-mixed-s0/    checkpoint.pt, metrics.json, curve.png, samples.png, tokenizer.png
+    runs/tokenizer-*.pt  shared by the runs beside it that see the same world
+
+Nothing here is ever deleted. A checkpoint holds tensors and plain values: reading one executes
+nothing.
+"""
+import hashlib
+import io
+import json
+import os
+import re
+import zlib
+from pathlib import Path
+
+import torch
+
+from ipt_mini.config import compared
+from ipt_mini.dataset import FORMAT, fingerprint, tokenizer_pixels
+from ipt_mini.errors import UserError, blame
+from ipt_mini.own import is_own, load_own, source
+from ipt_mini.tokenizer import Tokenizer, train_tokenizer
+
+DIGEST = 32                   # bytes of a SHA-256 behind the content of a file
+ANEW = "damaged, or not written by this version; "
+
+
+# ------------------------------------------------------------------------------ files
+def write_atomically(path, content):
+    """Write bytes to a temporary file, force it to disk, and only then give it its name."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:                       # a full disk does not say of which file
+        error.filename = str(path)
+        raise
+
+
+def write_json(path, value):
+    """Write plain values; ValueError for a number that JSON does not have."""
+    write_atomically(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def save(path, **content):
+    """Write a dict of tensors and plain values, with a digest behind it."""
+    file = io.BytesIO()
+    torch.save(dict(format=FORMAT, **content), file)
+    content = file.getvalue()
+    write_atomically(path, content + hashlib.sha256(content).digest())
+
+
+def load(path, remedy):
+    """The dict that `save` wrote. UserError with the remedy if a bit of it has changed."""
+    if not path.is_file():
+        raise UserError(f"{path}: no file", 1)
+    content = path.read_bytes()
+    content, digest = content[:-DIGEST], content[-DIGEST:]
+    if hashlib.sha256(content).digest() != digest:
+        raise UserError(f"{path}: {ANEW}{remedy}", 1)
+    with blame(path, remedy=ANEW + remedy):
+        content = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if content["format"] != FORMAT:
+        raise UserError(f"{path}: of format {content['format']}, and this version reads {FORMAT}; "
+                        f"{remedy}", 1)
+    return content
+
+
+def read_metrics(path):
+    """What a finished run in folder `path` wrote about itself."""
+    file = path / "metrics.json"
+    if not file.is_file():
+        raise UserError(f"{path}: no finished run; train it with train.py")
+    with blame(file, remedy=ANEW + "rerun the run's train.py command under another --name"):
+        return json.loads(file.read_text("utf-8"))
+
+
+# ------------------------------------------------------------------------- the run folder
+def folder_of(config):
+    """The run folder's path."""
+    task = Path(config.task).stem
+    supervision = "-".join(re.findall(r"\w+", config.supervision))
+    name = "-".join(filter(None, [task, supervision, config.name, f"s{config.seed}"]))
+    return Path(config.out or f"runs/{name}")
+
+
+def identity(config, task):
+    """What makes a run what it is: its settings, a digest of what code decides about its data, and
+    those of the user's own files."""
+    specs = [config.inputs, *(part.rpartition("=")[0] for part in config.loss.split(","))]
+    own = {spec: zlib.crc32(source(spec).encode()) for spec in specs if is_own(spec)}
+    return dict(compared(config), fingerprint=fingerprint(config, task), **own)
+
+
+def open_folder(config, task):
+    """Make or reopen the run folder: (path, identity, checkpoint or None).
+    UserError if something other than this very run is in it."""
+    path, here = folder_of(config), identity(config, task)
+    path.mkdir(parents=True, exist_ok=True)
+    file = path / "checkpoint.pt"
+    if not file.exists():
+        if any(there.name != "checkpoint.pt.part" for there in path.iterdir()):
+            raise UserError(f"{path}: not empty, and without a checkpoint.pt; choose another "
+                            "folder with --name or --out")
+        return path, here, None
+    saved = load(file, "give this run another --name")
+    there = saved["identity"]
+    different = [f"{k} {there.get(k)!r} there, {v!r} here" for k, v in here.items()
+                 if there.get(k) != v]
+    if different:
+        raise UserError(f"{path} holds a run with other settings or files "
+                        f"({'; '.join(different)}): give this one a --name")
+    return path, here, saved
+
+
+# ------------------------------------------------------------------------------ the tokenizer
+def tokenizer_class(spec):
+    """What makes an untrained tokenizer."""
+    return load_own(spec) if is_own(spec) else Tokenizer
+
+
+def restored(make, state, path):
+    """make() with weights that were read from the file `path`."""
+    with blame(path), torch.random.fork_rng(devices=[]):       # first weights would draw numbers
+        module = make()
+        module.load_state_dict(state)
+    return module.eval()
+
+
+def get_tokenizer(config, task, folder):
+    """The tokenizer of this world, beside the run folder: loaded, or trained once and saved."""
+    made_of = fingerprint(config, task, questions=False)
+    path = folder.parent / (f"tokenizer-g{config.grid}-s{config.data_seed}"
+                            f"-t{config.tokenizer_steps}-{made_of}.pt")
+    make = tokenizer_class(config.tokenizer)
+    if path.exists():
+        saved = load(path, "move it away, and it is made anew")
+        return restored(make, saved["tokenizer"], path)
+    _, pixels, again = tokenizer_pixels(config, task, "train", 2000)
+    with blame(f"--tokenizer {config.tokenizer}"):
+        tokenizer = train_tokenizer(make, pixels, again, config.data_seed, config.tokenizer_steps)
+    save(path, tokenizer=tokenizer.state_dict())
+    return tokenizer

@@ -1,0 +1,228 @@
+"""Figures: accuracy with its interval, quality of imagined pictures, the replacement test.
+
+Shape letters: B examples, N cells a side.
+"""
+import math
+from textwrap import fill
+
+import numpy as np
+import torch
+
+from ipt_mini import plots
+from ipt_mini.dataset import tokenizer_pixels
+from ipt_mini.generate import DECODES, decode, decodes_of
+from ipt_mini.run import answer_ids, load_run, pick_device
+from ipt_mini.tasks.examples import splits
+from ipt_mini.tasks.grid import NAMES, OBJECT, nearest_glyph, render
+from ipt_mini.tasks.words import UNREADABLE, text, vocabulary
+from ipt_mini.tokenizer import usage
+
+
+OTHER_ANSWER = "one with another answer"
+
+
+def percent(share):
+    """The mean of an array in percent; None if it is empty."""
+    return round(100 * float(np.mean(share)), 1) if np.size(share) else None
+
+
+def proportion(right):
+    """Accuracy in percent with its 95% Wilson interval, from a bool array (n,); None if empty."""
+    n, z = len(right), 1.96
+    if n == 0:
+        return dict(accuracy=None, low=None, high=None, n=0)
+    p = float(np.mean(right))
+    middle = p + z * z / (2 * n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    low, high = (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
+    return dict(accuracy=percent(p), low=percent(low), high=percent(high), n=n)
+
+
+# --------------------------------------------------------------------------- accuracy, pictures
+def validate(model, data, branches, answers):
+    """Accuracy on validation data, for each way of answering that is trained: name -> share."""
+    shares = {}
+    for name in decodes_of(branches):
+        out = decode(model, data, answers, DECODES[name].function)
+        shares[name] = (out.answer == data.answer).float().mean().item()
+        if out.imagination is not None:
+            shares["codes"] = (out.imagination == data.imagination).float().mean().item()
+    return shares
+
+
+def evaluate(run, splits_wanted=None, decodes=None, n_examples=0):
+    """All figures of a Run as a dict: split -> name of a decode -> figures.
+    decodes: {name: function}; those that the run was trained for, if None."""
+    if decodes is None:
+        decodes = {name: DECODES[name].function for name in decodes_of(run.config.branches)}
+    report = {}
+    for split in splits_wanted or splits(run.task)[2:]:
+        examples, data = run.prepare(split, n_examples)
+        report[split] = {}
+        for name, function in decodes.items():
+            out = decode(run.model, data, run.answers, function)
+            report[split][name] = figures_of(run, examples, out)
+    return report
+
+
+def figures_of(run, examples, out):
+    """Figures of what was Decoded: accuracy, by kind, and what the imagination is worth."""
+    answer = out.answer.cpu().numpy()
+    right = answer == examples.answer
+    by_kind = {kind: proportion(right[examples.kind == k]) for k, kind in enumerate(run.task.KINDS)}
+    figures = dict(proportion(right), by_kind=by_kind)
+    if out.imagination is not None:
+        cells = nearest_glyph(run.tokenizer.decode(out.imagination))
+        figures["imagination"] = imagination_quality(run.task, examples, cells, answer)
+        figures["mistakes"] = [mistake(run.task, examples.take(e), cells[e], answer[e])
+                               for e in np.flatnonzero(~right)[:3]]
+    return figures
+
+
+def imagination_quality(task, examples, cells, answer):
+    """How good imagined pictures (B, N, N) of cells are, and whether the answer follows them."""
+    right = cells == examples.imagination
+    foreground = (cells >= OBJECT) | (examples.imagination >= OBJECT)
+    read = task.rule(examples.views, examples.query, cells)
+    return dict(cells=percent(right), foreground_cells=percent(right[foreground]),
+                exact_images=percent(right.all((1, 2))),
+                rule_reads_right=percent(read == examples.answer),
+                answer_agrees_with_picture=percent(read == answer))
+
+
+def mistake(task, example, cells, answer):
+    """One wrong answer in words."""
+    words, wrong = vocabulary(task), np.argwhere(cells != example.imagination)
+    picture = "the imagined picture is exact"
+    if len(wrong):
+        row, col = wrong[-1]
+        picture = (f"{len(wrong)} imagined cells differ, such as row {row} column {col}: "
+                   f"{NAMES[cells[row, col]]} for {NAMES[example.imagination[row, col]]}")
+    return (f'"{text(example.query, words)}" answered {words[answer]}, right is '
+            f"{words[example.answer]}; {picture}")
+
+
+# --------------------------------------------------------------- the replacement test (2605.21642)
+def other_answers(task, examples, rng, tries=100):
+    """(donor (B,) index, found (B,) bool): a picture on which the rule reads a different answer."""
+    donor = np.arange(len(examples.answer))
+    found = np.zeros(len(donor), bool)
+    words = answer_ids(task).numpy()
+    for _ in range(tries):
+        other = rng.permutation(len(donor))
+        read = task.rule(examples.views, examples.query, examples.imagination[other])
+        fits = np.isin(read, words) & (read != examples.answer) & ~found
+        donor[fits] = other[fits]
+        found |= fits
+    return donor, found
+
+
+def replacement_test(run, data, examples):
+    """Is the imagination used? It is replaced before the answer is given; if that does not matter,
+    the imagination is decoration. What decides is a picture of another example that implies a
+    *different* valid answer. In the last row the picture stays and the views change.
+
+    Rows dict(picture, n, accuracy, low, high, follows, n_readable), in percent. accuracy: the
+    answer is the true one; follows: it is what the rule reads off the picture given."""
+    true, rng, rows = data.imagination, np.random.default_rng(0), []
+    donor, found = other_answers(run.task, examples, rng)
+    shuffled = torch.from_numpy(rng.permutation(len(true))).to(true.device)
+    random_codes = torch.from_numpy(rng.integers(0, run.tokenizer.n_codes, true.shape))
+    pictures = {
+        "own": run.decode(data, "imagine").imagination,
+        "true": true,
+        "one code repeated": true.flatten().mode().values.expand_as(true),
+        "random codes": random_codes.to(true.device),
+        "another example's": true[shuffled],
+        OTHER_ANSWER: true[torch.from_numpy(donor).to(true.device)],
+    }
+    changed = {name: data._replace(imagination=codes) for name, codes in pictures.items()}
+    changed["true, other views"] = data._replace(views=data.views[shuffled],
+                                                 pose=data.pose[shuffled])
+    for name, seen in changed.items():
+        given = run.decode(seen, "oracle").answer.cpu().numpy()
+        cells = nearest_glyph(run.tokenizer.decode(seen.imagination))
+        read = run.task.rule(examples.views, examples.query, cells)
+        counts = found if name == OTHER_ANSWER else np.ones_like(found)
+        readable = counts & (read != UNREADABLE)
+        follows = proportion((given == read)[readable])
+        rows.append(dict(picture=name, **proportion((given == examples.answer)[counts]),
+                         follows=follows["accuracy"], n_readable=follows["n"]))
+    return rows
+
+
+def flip_test(run, data, examples):
+    """Does the answer change as it must when the question is turned into its opposite (left for
+    right, the other turn, another shape)? Over questions whose right answer then is another one.
+
+    Rows dict(decode, n, accuracy, low, high, stays), in percent. stays: the old answer is given."""
+    query, imagination = run.task.flip(examples)
+    right = run.task.rule(examples.views, query, imagination)
+    counts = np.isin(right, run.answers.cpu()) & (right != examples.answer)
+    flipped = data._replace(query=torch.from_numpy(query).to(data.query))
+    rows = []
+    for name in ("direct", "imagine"):
+        if name in decodes_of(run.config.branches):
+            given = run.decode(flipped, name).answer.cpu().numpy()
+            stays = proportion((given == examples.answer)[counts])
+            rows.append(dict(decode=name, **proportion((given == right)[counts]),
+                             stays=stays["accuracy"]))
+    return rows
+
+
+# -------------------------------------------------------------------------- a finished run, tested
+def test_run(folder, log, config):
+    """Read the test split, once; draw the pictures of a run and return its figures."""
+    plots.curves(log, folder / "curve.png")
+    run = load_run(folder, pick_device(config.device), config.task, config.tokenizer)
+    samples(run, folder / "samples.png")
+    n_parameters = sum(p.numel() for p in run.model.parameters())
+    return dict(evaluate(run, ["test"]), parameters=n_parameters,
+                tokenizer=tokenizer_report(run, folder / "tokenizer.png"))
+
+
+def samples(run, path, count=6):
+    """views | question | imagination, true | imagination, model | answers."""
+    examples, data = run.prepare("test", count)
+    words, rows = vocabulary(run.task), []
+    outs = {name: run.decode(data, name) for name in decodes_of(run.config.branches)}
+    for e in range(count):
+        views = enumerate(run.tokenizer.decode(data.views[e]), 1)
+        row = [(f"view {v}", view) for v, view in views]
+        row.append(fill(text(examples.query[e], words), 16))
+        row.append(("true", render(examples.imagination[e])))
+        if "imagine" in outs:
+            row.append(("imagined", run.tokenizer.decode(outs["imagine"].imagination[e])))
+        answers = [f"{name}: {words[out.answer[e]]}" for name, out in outs.items()]
+        row.append("\n".join([f"true: {words[examples.answer[e]]}", *answers]))
+        rows.append(row)
+    plots.strips(rows, path)
+
+
+def tokenizer_report(run, path):
+    """Reconstructions and the codebook as a picture; figures over held-out cells."""
+    cells, pixels, _ = tokenizer_pixels(run.config, run.task, "val", 1000)
+    tokenizer, K = run.tokenizer, run.tokenizer.n_codes
+    codes = tokenizer.encode(pixels)
+    decoded = tokenizer.decode(codes)
+    used, perplexity = usage(codes, K)
+    atlas = tokenizer.decode(torch.arange(K)[:, None, None])
+    pick = range(0, len(pixels), len(pixels) // 8)
+    rows = [[("input", pixels[i].numpy()) for i in pick], [("decoded", decoded[i]) for i in pick]]
+    rows += [[(f"code {k}", atlas[k]) for k in range(i, min(i + 9, K))] for i in range(0, K, 9)]
+    plots.strips(rows, path, scale=0.9)
+    return dict(cells_right=round(100 * float((nearest_glyph(decoded) == cells).mean()), 3),
+                codebook_usage=round(used, 3), codebook_perplexity=round(perplexity, 2))
+
+
+def lines(report):
+    """The figures of `evaluate` as lines of text."""
+    def listed(figures):
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items())
+    for split, decodes in report.items():
+        for name, f in decodes.items():
+            yield f"{split} {name:8} {f['accuracy']}%  [{f['low']}, {f['high']}]  n {f['n']}"
+            yield "    " + listed({kind: g["accuracy"] for kind, g in f["by_kind"].items()})
+            if "imagination" in f:
+                yield f"    imagination: {listed(f['imagination'])}"
+                yield from (f"    mistake: {m}" for m in f["mistakes"])

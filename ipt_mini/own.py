@@ -1,0 +1,33 @@
+"""Files of the user's own, the only place where one is executed: FILE.py or FILE.py:NAME.
+
+Only a file that the user has just named: a run that was trained with one never executes it by
+itself.
+"""
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+from ipt_mini.errors import UserError, blame
+
+
+def is_own(spec):
+    """Does a setting name a file instead of something built in?"""
+    return spec.partition(":")[0].endswith(".py")
+
+
+def source(spec):
+    """The text of the file that a setting names."""
+    path = Path(spec.partition(":")[0])
+    if not path.is_file():
+        raise UserError(f"there is no file {str(path)!r}")
+    with blame(path):
+        return path.read_text("utf-8")
+
+
+def load_own(spec):
+    """Execute the file and return what it calls NAME; all names in it for a bare FILE.py."""
+    path, _, name = spec.partition(":")
+    source(spec)
+    with blame(path):
+        module = SimpleNamespace(**runpy.run_path(path))
+        return getattr(module, name) if name else module

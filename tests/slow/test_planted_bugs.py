@@ -1,0 +1,82 @@
+"""Plant one bug at a time in a copy of the repository: a fast test has to notice each."""
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ONE_THREAD, ROOT
+
+pytestmark = pytest.mark.slow
+
+TOKENIZER, SEQUENCE = "ipt_mini/tokenizer.py", "ipt_mini/sequence.py"
+MODEL, GRID, PT = "ipt_mini/model.py", "ipt_mini/tasks/grid.py", "ipt_mini/tasks/pt.py"
+EXAMPLES, LOSSES = "ipt_mini/tasks/examples.py", "ipt_mini/losses.py"
+GENERATE = "ipt_mini/generate.py"
+
+# (what is wrong, file, right, wrong, the test file that has to notice)
+BUGS = [
+    ("commitment loss pulls nothing: beta on the codebook's term", TOKENIZER,
+     "F.mse_loss(z_e, z_q.detach())", "F.mse_loss(z_e.detach(), z_q)", "test_tokenizer.py"),
+    ("no straight-through: the gradient stops at the code", TOKENIZER,
+     "return z_e + (z_q - z_e).detach(), ", "return z_q + 0 * z_e, ", "test_tokenizer.py"),
+    ("the codebook also moves outside training", TOKENIZER,
+     "if self.training and self.ready:", "if self.ready:", "test_tokenizer.py"),
+    ("dead codes come back as copies of one vector", TOKENIZER,
+     "distance = torch.minimum(distance, (z - z[worst]).norm(dim=1))", "pass", "test_tokenizer.py"),
+    ("causal mask off by one: a token sees the next", SEQUENCE,
+     "position[:, None] >= position", "position[:, None] + 1 >= position", "test_model.py"),
+    ("the branches of mixed see each other", SEQUENCE,
+     "((branch[:, None] == branch) & causal)", "causal", "test_model.py"),
+    ("the answer sees the views past the imagination", SEQUENCE,
+     "mask &= ~(blind", "mask & ~(blind", "test_model.py"),
+    ("the answer leaks into the prefix", SEQUENCE,
+     "tokens = [data.views.flatten(1) + n_words, data.query]",
+     "tokens = [data.views.flatten(1) + n_words, "
+     "torch.cat([data.query[:, :-1], data.answer[:, None]], 1)]", "test_model.py"),
+    ("the imagination predicts the cell it is shown", SEQUENCE,
+     "shown, to_come = [(0, 0), *imagined], [*imagined, (0, 0)]",
+     "shown, to_come = [(0, 0), *imagined], [(0, 0), *imagined]", "test_model.py"),
+    ("a token does not know where its next cell is", MODEL,
+     "self.next_row(next_row)", "self.next_row(row)", "test_model.py"),
+    ("the cache forgets where it is", MODEL,
+     "at = slice(start, start + tokens.shape[1])", "at = slice(tokens.shape[1])", "test_model.py"),
+    ("all heads attend with one query gain, and it is not learned", MODEL,
+     "F.rms_norm(q, (D,)) * self.gain", "F.rms_norm(q, (D,))", "test_model.py"),
+    ("a turn to the right mirrors the view", GRID,
+     "- right * d_row\n", "+ right * d_row\n", "test_tasks.py"),
+    ("walls do not hide", GRID,
+     "opaque = (view == WALL) | (view == DARK)", "opaque = view == DARK", "test_tasks.py"),
+    ("the side view faces along the route", PT,
+     "gazes = (heading + [[3], [1]]) % 4", "gazes = (heading + [[0], [2]]) % 4", "test_tasks.py"),
+    ("a hidden candidate may be on the other side", PT,
+     "hidden = (ahead > 0) & ~seen", "hidden = ~seen", "test_tasks.py"),
+    ("test scenes occur in training", EXAMPLES,
+     "examples = examples.take(split_of(examples.scene) == part)",
+     "examples = examples.take(split_of(examples.scene) < 9)", "test_tasks.py"),
+    ("counts of the views say the answer", EXAMPLES,
+     "by_key[key, -2]", "by_key[key, -1]", "test_tasks.py"),
+    ("the loss of the answer falls on all that is predicted", LOSSES,
+     "here = batch.losses_of[segment]",
+     "here = torch.arange(batch.targets.shape[1])", "test_model.py"),
+    ("rare codes weigh less", LOSSES, "** -power", "** power", "test_model.py"),
+    ("the model imagines words", GENERATE,
+     "pick(stream.predict()[:, n_words:])", "pick(stream.predict())", "test_model.py"),
+    ("batches are random draws: some examples are never seen", "train.py",
+     "default_rng([config.seed, epoch]).permutation(n)",
+     "default_rng([config.seed, epoch]).integers(0, n, n)", "test_model.py"),
+    ("momentum before its update", "ipt_mini/muon.py",
+     "orthogonal(p.grad.lerp(average, momentum))", "orthogonal(p.grad)", "test_model.py"),
+]
+
+
+@pytest.mark.parametrize("what, file, right, wrong, tests", BUGS, ids=[bug[0] for bug in BUGS])
+def test_a_planted_bug_is_noticed(tmp_path, what, file, right, wrong, tests):
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(
+        ".git", "runs", "__pycache__", ".pytest_cache", "*.png", "*.json"))
+    source = (copy / file).read_text()
+    assert source.count(right) == 1, f"{file} holds {source.count(right)} times: {right}"
+    (copy / file).write_text(source.replace(right, wrong))
+    ran = subprocess.run([sys.executable, "-m", "pytest", "-x", f"tests/{tests}"], cwd=copy,
+                         env=ONE_THREAD, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 1 and "FAILED" in ran.stdout, ran.stdout[-2000:]

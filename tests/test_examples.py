@@ -1,0 +1,190 @@
+"""The examples: each goes through its seam, by the real script, without a line of the package
+changed."""
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import EXAMPLES, ROOT, TINY, TRAIN, call, refused
+
+from ipt_mini.generate import imagine
+from ipt_mini.own import load_own
+from ipt_mini.run import load_run
+from ipt_mini.tasks import load_task, make
+from ipt_mini.tokenizer import to_images
+
+pytestmark = pytest.mark.usefixtures("quick")
+TURN_AROUND, FSQ = f"{EXAMPLES}/turn_around.py", f"{EXAMPLES}/fsq.py:FSQ"
+
+
+def called(command):
+    """stdout of a script that has to succeed, with one line at most on stderr."""
+    code, out, err = call(command)
+    assert code == 0 and err.count("\n") <= 1 and "warning" not in err, (code, out, err)
+    return out
+
+
+def read(path):
+    return json.loads(Path(path).read_text())
+
+
+def test_a_task_of_ones_own(world):
+    out = called(f"data.py --task {TURN_AROUND} --n 300")
+    assert "turning around" in out and "rule that reads the true imagination: 100.0% right" in out
+    assert (world / "preview-turn_around.png").exists()
+    called(f"train.py --task {TURN_AROUND} {TINY}")
+    folder = "runs/turn_around-mixed-tiny-s0"
+    assert set(read(f"{folder}/metrics.json")["test"]["imagine"]["by_kind"]) == {"left", "right"}
+    refused(f"eval.py {folder}", 2, folder, f"--task {TURN_AROUND}")
+    out = called(f"eval.py {folder} --task {TURN_AROUND} --n 30")
+    assert "dense imagine" in out and set(read(f"{folder}/eval.json")) == {
+        "machine", "options", "test", "dense"}
+    called(f"eval.py {folder} --task {TURN_AROUND} --replace --n 30")
+    task = load_task(TURN_AROUND)
+    answer = load_run(folder, task=TURN_AROUND).ask(make(task, "test", 1), "imagine")
+    assert answer.question.startswith("at x turn around is") and answer.answer in ("left", "right")
+    # Its pictures are part of what the tokenizer learns from: it has one of its own.
+    assert len(list((world / "runs").glob("tokenizer-*.pt"))) == 2
+
+
+def test_a_tokenizer_of_ones_own(world):
+    called(f"{TRAIN} --tokenizer {FSQ} --name fsq")
+    folder = "runs/pt-mixed-fsq-s0"
+    assert read(f"{folder}/metrics.json")["config"]["tokenizer"] == FSQ
+    refused(f"eval.py {folder}", 2, folder, f"--tokenizer {FSQ}")
+    assert "test imagine" in called(f"eval.py {folder} --tokenizer {FSQ} --splits test --n 20")
+    assert load_run(folder, tokenizer=FSQ).tokenizer.n_codes == 64
+    assert len(list((world / "runs").glob("tokenizer-*.pt"))) == 2
+
+
+def test_fsq_rounds_each_dimension_and_spells_the_code():
+    torch.manual_seed(0)
+    FSQ_class = load_own(FSQ)
+    tokenizer = FSQ_class().eval()
+    book = tokenizer.codebook
+    assert book.shape == (tokenizer.n_codes, tokenizer.dim) == (64, 3)
+    assert len({tuple(code) for code in book.tolist()}) == 64 and book.abs().max() == 1
+    z = torch.rand(200, 3) * 2 - 1
+    assert torch.equal(tokenizer.quantizer.nearest(z), torch.cdist(z, book).argmin(1))
+    z.requires_grad_()
+    z_q = tokenizer.quantizer(z)
+    assert torch.allclose(z_q, book[tokenizer.quantizer.nearest(z)], atol=1e-6)
+    g = torch.randn_like(z)
+    z_q.backward(g)
+    assert torch.equal(z.grad, g)                                  # straight-through
+    pixels = torch.randint(256, (2, 16, 24, 3)).byte()
+    codes = tokenizer.encode(pixels)
+    assert codes.shape == (2, 2, 3) and torch.equal(book[codes], tokenizer.quantizer(
+        tokenizer.embed(pixels)).detach())
+    drawn = tokenizer.decoder(book[codes].permute(0, 3, 1, 2))
+    by_hand = (drawn - to_images(pixels)).square().mean()
+    assert torch.allclose(tokenizer.loss(pixels, pixels, 0.5), by_hand, atol=1e-6)
+
+
+def test_a_decode_of_ones_own_votes(world):
+    out = called(f"eval.py runs/good --decode {EXAMPLES}/vote.py:vote --splits test --n 20")
+    report = read("runs/good/eval.json")
+    assert set(report["test"]) == {"vote"} and "test vote" in out
+    assert report["test"]["vote"]["imagination"]["cells"] >= 0
+    refused(f"eval.py runs/good --decode {EXAMPLES}/interleaved.py:interleaved", 2, "--decode",
+            "supports direct, imagine, oracle")
+
+
+def test_the_vote_is_the_majority_of_imaginations_drawn_one_by_one(run):
+    example, run = load_own(f"{EXAMPLES}/vote.py"), load_run(run)
+    _, data = run.prepare("test", 12)
+    with torch.no_grad():
+        out = example.majority(run.model, data, run.answers)
+        again = example.majority(run.model, data, run.answers)
+        rng = torch.Generator().manual_seed(0)
+
+        def draw(logits):
+            chance = (logits / example.TEMPERATURE).softmax(1)
+            return chance.multinomial(1, generator=rng)
+
+        each = [imagine(run.model, data, run.answers, draw) for _ in range(example.SAMPLES)]
+    assert torch.equal(out.answer, again.answer) and torch.equal(out.imagination, again.imagination)
+    assert torch.equal(out.imagination, each[0].imagination)
+    assert any((one.imagination != each[0].imagination).any() for one in each)
+    for e in range(12):
+        votes = [one.answer[e].item() for one in each]
+        assert votes.count(out.answer[e].item()) == max(map(votes.count, votes))
+        for a, answer in enumerate(run.answers.tolist()):
+            assert out.probabilities[e, a] == votes.count(answer) / example.SAMPLES
+
+
+def test_a_supervision_and_a_decode_of_ones_own(world):
+    called(f'{TRAIN} --supervision "think imagine answer" --name interleaved')
+    folder = "runs/pt-think-imagine-answer-interleaved-s0"
+    losses = read(f"{folder}/metrics.json")["log"][0]["losses"]
+    assert set(losses) == {"answer", "imagination", "cot"}
+    out = called(f"eval.py {folder} --decode {EXAMPLES}/interleaved.py:interleaved --n 20")
+    figures = read(f"{folder}/eval.json")["test"]["interleaved"]
+    assert "test interleaved" in out and figures["n"] == 20 and "imagination" in figures
+    out = called(f"eval.py {folder} --decode imagine --splits test --n 20")
+    assert "not trained as a whole" in out and "test imagine" in out
+    refused(f"eval.py {folder} --replace", 2, "--replace", "imagines nothing")
+
+
+def test_loss_terms_and_inputs_of_ones_own(world):
+    terms = ("discrepancy", "smoothed", "soft_decode", "latent")
+    spec = ",".join(f"{EXAMPLES}/losses.py:{term}=0.5" for term in terms)
+    for inputs in ("own", "random"):
+        called(f"{TRAIN} --loss +{spec} --inputs {EXAMPLES}/scheduled_sampling.py:{inputs} "
+               f"--name {inputs}")
+        log = read(f"runs/pt-mixed-{inputs}-s0/metrics.json")["log"]
+        assert set(log[0]["losses"]) == {"answer", "imagination", *terms}
+    weights = [torch.load(f"runs/pt-mixed-{name}-s0/checkpoint.pt")["parts"][0]["head.weight"]
+               for name in ("own", "random")]
+    assert not torch.equal(*weights)
+
+
+def variant(name, like, seed, **figures):
+    """The folder of a run `runs/NAME-sSEED` with these accuracies, made of a finished one."""
+    folder = Path(f"runs/{name}-s{seed}")
+    shutil.copytree(like, folder)
+    metrics = read(folder / "metrics.json")
+    metrics["config"]["seed"] = seed
+    for decode, accuracy in figures.items():
+        metrics["test"][decode]["accuracy"] = accuracy
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    return str(folder)
+
+
+def test_comparison_pairs_runs_by_seed(world):
+    found = [("a", 0, 50.0), ("a", 1, 60.0), ("a", 2, 70.0), ("b", 2, 75.0), ("b", 0, 56.0),
+             ("b", 1, 67.0)]
+    folders = [variant(name, "runs/good", seed, imagine=figure) for name, seed, figure in found]
+    out = called(f"examples/compare.py {' '.join(folders)}")
+    rows = {tuple(cell.strip() for cell in line.split("|")[1:3]): line for line in out.splitlines()}
+    # Differences 6, 7, 5: mean 6, standard deviation 1, t 4.303, so 4.303 / sqrt(3) = 2.5.
+    assert "+6.0 ± 2.5 better" in rows["b", "imagine"]
+    assert "75.0, 56.0, 67.0 | 66.0 |" in rows["b", "imagine"]
+    assert "50.0, 60.0, 70.0 | 60.0 |" in rows["a", "imagine"] and "±" not in rows["a", "imagine"]
+    assert "+0.0 ± 0.0 undecided" in rows["b", "direct"]
+    out = called(f"examples/compare.py {folders[0]} {folders[4]}")
+    assert "too few common seeds" in out
+    out = called(f"examples/compare.py {' '.join(folders[3:] + folders[:3])}")
+    assert "-6.0 ± 2.5 worse" in out
+
+
+def test_comparison_refuses(world):
+    refused("examples/compare.py runs/good", 2, "at least two")
+    refused("examples/compare.py runs/good runs/good", 2, "runs/good", "named twice")
+    refused("examples/compare.py runs/good runs/none", 2, "runs/none", "train.py")
+
+
+def test_the_term_of_the_guide_is_the_one_that_is_tested(world):
+    page = (ROOT / "docs/extend.md").read_text()
+    own = (EXAMPLES / "compass.py").read_text()
+    assert own[own.index("def compass"):].strip() in page
+    called(f"{TRAIN} --loss +{EXAMPLES}/compass.py:compass=0.5 --name compass")
+    log = read("runs/pt-mixed-compass-s0/metrics.json")["log"]
+    assert set(log[0]["losses"]) == {"answer", "imagination", "compass"}
+
+
+def test_every_example_is_tested():
+    here = Path(__file__).read_text() + (ROOT / "tests/test_model.py").read_text()
+    for example in EXAMPLES.glob("*.py"):
+        assert example.name in here, example.name

@@ -1,0 +1,121 @@
+"""What the pages show of results/: the present figures, and none that were measured with other
+defaults."""
+import json
+
+import pytest
+from conftest import ROOT
+
+from benchmarks import report
+
+RESULT = dict(stamp=dict(command="python benchmarks/some.py", where="a machine", date="2026-01-02"),
+              notes=["A note."], tables=[dict(head=["", "PT"], rows=[["right, %", 99.5]])], figures={})
+TABLE = ("`python benchmarks/some.py`: a machine, 2026-01-02.\nA note.\n\n"
+         "|  | PT |\n|---|---|\n| right, % | 99.5 |\n")
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """A repository with one page and one result, measured with the present defaults."""
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(report, "defaults", lambda: "now")
+    (tmp_path / "results").mkdir()
+    page = tmp_path / "README.md"
+    page.write_text("before\n<!-- some -->\n<!-- /some -->\nafter\n")
+    put(fingerprint="now")
+    return page
+
+
+def put(fingerprint):
+    path = report.RESULTS / "some.json"
+    path.write_text(json.dumps(dict(RESULT, fingerprint=fingerprint)))
+
+
+def call(monkeypatch, *options):
+    monkeypatch.setattr("sys.argv", ["report.py", *options])
+    report.main()
+
+
+def test_every_block_is_what_the_results_say_and_none_is_stale():
+    for path, text in report.pages().items():
+        assert path.read_text("utf-8") == text, f"{path}: run python benchmarks/report.py"
+
+
+def test_published_results_are_whole():
+    for path in (ROOT / "benchmarks/results").glob("*.json"):
+        result = report.read(path.stem)
+        assert result["tables"] and result["stamp"]["command"].startswith("python benchmarks/")
+        assert "--quick" not in result["stamp"]["command"]
+        assert len(result["fingerprint"]) == 8
+
+
+def test_a_page_gets_the_table_between_its_marks(house, monkeypatch):
+    call(monkeypatch)
+    assert house.read_text() == f"before\n<!-- some -->\n{TABLE}<!-- /some -->\nafter\n"
+    call(monkeypatch, "--check")
+
+
+def test_check_changes_nothing_and_names_the_page(house, monkeypatch):
+    before = house.read_text()
+    with pytest.raises(report.UserError, match="README.md") as refused:
+        call(monkeypatch, "--check")
+    assert refused.value.code == 1 and house.read_text() == before
+
+
+def test_a_stale_result_is_not_shown(house, monkeypatch):
+    call(monkeypatch)
+    put(fingerprint="then")
+    assert report.stale() == ["some"]
+    with pytest.raises(report.UserError):
+        call(monkeypatch, "--check")
+    call(monkeypatch)
+    assert report.STALE in house.read_text() and "99.5" not in house.read_text()
+
+
+def test_a_missing_result_is_said_in_one_line(house, monkeypatch):
+    (report.RESULTS / "some.json").unlink()
+    call(monkeypatch)
+    assert house.read_text().count(report.MISSING) == 1
+
+
+@pytest.fixture(scope="module")
+def present():
+    return report.defaults()
+
+
+def test_the_fingerprint_is_the_same_twice(present):
+    assert report.defaults() == present
+
+
+def change_config(monkeypatch):
+    from ipt_mini.config import Config
+    monkeypatch.setattr(report, "Config", lambda **more: Config(**{"muon_lr": 0.01, **more}))
+
+
+def change_world(monkeypatch):
+    world = dict(report.TASKS["pt"].WORLDS["longer"], objects=7)
+    monkeypatch.setitem(report.TASKS["pt"].WORLDS, "longer", world)
+
+
+def change_steps(monkeypatch):
+    monkeypatch.setattr(report.TASKS["mvc"], "STEPS", 10)
+
+
+def change_supervision(monkeypatch):
+    monkeypatch.setitem(report.SUPERVISION, "mixed", "imagine answer")
+
+
+def change_tokenizer(monkeypatch):
+    monkeypatch.setattr(report.Tokenizer, "width", 64)
+
+
+def change_glyph(monkeypatch):
+    from ipt_mini.tasks import grid
+    monkeypatch.setattr(grid, "_LIT", grid._LIT[:, ::-1])
+
+
+@pytest.mark.parametrize("change", [change_config, change_world, change_steps, change_supervision,
+                                    change_tokenizer, change_glyph])
+def test_another_default_makes_results_stale(change, present, monkeypatch):
+    change(monkeypatch)
+    assert report.defaults() != present
