@@ -1,70 +1,134 @@
-"""The main job of every task over several seeds: minutes and figures of the test, in one table.
+"""The main job: every task with several seeds, and all figures of these runs in one result.
 
-    python benchmarks/main_job.py [--seeds 3]     trains what is missing, one run after the other,
-                                                  and writes benchmarks/main_job.json and .md
+    python benchmarks/main_job.py --seeds 3                          about 30 minutes on two cores
+    python benchmarks/main_job.py --seeds 3 --answer-sees-views      the same as in the paper: `views`
+
+Runs are kept in runs/ and resumed. What train.py and eval.py would print is measured once more
+here: test and out of distribution, and the replacement test.
 """
-import argparse
-import json
-import math
-import subprocess
-import sys
+from report import arguments, run_main, table, tiny, write
 
-from report import ROOT, publish
-from time_to_accuracy import TARGET
+from statistics import mean
 
-from ipt_mini.compare import interval
+import numpy as np
 
-ROWS = {
-    "minutes, all stages": lambda m: m["minutes"]["all"],
-    "of it training until the goal in validation": lambda m: next(
-        (row["seconds"] / 60 for row in m["log"]
-         if row["val_imagine"] >= TARGET[m["config"]["task"]]), math.nan),
-    "imagine accuracy": lambda m: m["test"]["imagine"]["accuracy"],
-    "exact imagined images": lambda m: m["test"]["imagine"]["imagination"]["exact_images"],
-    "foreground cells": lambda m: m["test"]["imagine"]["imagination"]["foreground_cells"],
-    "oracle accuracy": lambda m: m["test"]["oracle"]["accuracy"],
-    "direct accuracy": lambda m: m["test"]["direct"]["accuracy"],
-    "best shortcut lookup": lambda m: max(m["test"]["shortcuts"].values()),
-    "rule reads the imagined picture right": lambda m: m["test"]["imagine"]["imagination"]["rule_reads_right"],
-    "answer agrees with the picture": lambda m: m["test"]["imagine"]["imagination"]["answer_agrees_with_picture"],
-}
+from ipt_mini.checkpoint import read_metrics
+from ipt_mini.config import Config
+from ipt_mini.evaluate import (OTHER_ANSWER, evaluate, flip_test, proportion,
+                                 replacement_test)
+from ipt_mini.generate import DECODES
+from ipt_mini.run import load_run
+from ipt_mini.tasks import TASKS, splits
+from train import train
+
+NOTE = ("{n:,} questions a seed. Accuracy over the questions of all seeds, with its 95% Wilson "
+        "interval. The seeds share one data set and one tokenizer: the interval covers no others.")
+
+
+def config_of(task, seed, options):
+    config = Config(task=task, seed=seed, answer_sees_views=options.answer_sees_views,
+                    name="views" if options.answer_sees_views else "")
+    return tiny(config) if options.quick else config
+
+
+def measured(config):
+    """All figures of one run, which is trained if it is not yet."""
+    folder = train(config)
+    metrics, run = read_metrics(folder), load_run(folder)
+    outside = evaluate(run, splits(run.task)[3:])
+    examples, data = run.prepare()
+    return dict(task=config.task, seed=config.seed, minutes=metrics["minutes"],
+                machine=metrics["machine"], tokenizer=metrics["tokenizer"], log=metrics["log"],
+                splits={"test": metrics["test"], **outside},
+                replaced=replacement_test(run, data, examples),
+                flips=flip_test(run, data, examples))
+
+
+def listed(values):
+    return ", ".join(map(str, values))
+
+
+def pooled(figures):
+    """'99.7 [99.5, 99.8]' over the questions of all seeds; figures: as of `proportion`."""
+    n = sum(f["n"] for f in figures)
+    right = sum(round(f["accuracy"] * f["n"] / 100) for f in figures if f["n"])
+    return "{accuracy} [{low}, {high}]".format(**proportion(np.arange(n) < right))
+
+
+def minutes(runs, stage):
+    return f"{mean(run['minutes'].get(stage, 0) for run in runs):.2f}"
+
+
+def followed(run):
+    """The decisive row of the replacement test."""
+    row = next(row for row in run["replaced"] if row["picture"] == OTHER_ANSWER)
+    return dict(accuracy=row["follows"] or 0, n=row["n_readable"])
+
+
+def column(runs):
+    """{row of the main table: figure} of one task."""
+    cells = {f"minutes, {stage}": minutes(runs, stage)
+             for stage in ("all", "tokenizer", "data", "training", "validation", "test")}
+    for decode in runs[0]["splits"]["test"]:
+        if decode in DECODES:
+            figures = [run["splits"]["test"][decode] for run in runs]
+            cells[f"{decode}, %"] = pooled(figures)
+            cells[f"{decode}, by seed"] = listed(f["accuracy"] for f in figures)
+    quality = [run["splits"]["test"]["imagine"]["imagination"] for run in runs]
+    cells["exact images, by seed"] = listed(q["exact_images"] for q in quality)
+    cells["foreground cells, by seed"] = listed(q["foreground_cells"] for q in quality)
+    follows = [followed(run) for run in runs]
+    cells["follows another picture, %"] = pooled(follows)
+    cells["follows another picture, by seed"] = listed(f["accuracy"] for f in follows)
+    cells["tokenizer, held-out cells right, %"] = runs[0]["tokenizer"]["cells_right"]
+    return cells
+
+
+def split_rows(task, runs):
+    """Out of distribution."""
+    for split, decodes in list(runs[0]["splits"].items())[1:]:
+        for decode in decodes:
+            figures = [run["splits"][split][decode] for run in runs]
+            exact = listed(f["imagination"]["exact_images"] for f in figures if "imagination" in f)
+            yield [task.upper(), split, decode, pooled(figures),
+                   listed(f["accuracy"] for f in figures), exact]
+
+
+def replaced_rows(task, runs):
+    for rows in zip(*(run["replaced"] for run in runs)):
+        yield [task.upper(), rows[0]["picture"], listed(r["accuracy"] for r in rows),
+               listed("-" if r["follows"] is None else r["follows"] for r in rows)]
+
+
+def flip_rows(task, runs):
+    for rows in zip(*(run["flips"] for run in runs)):
+        yield [task.upper(), rows[0]["decode"], listed(r["accuracy"] for r in rows),
+               listed(r["stays"] for r in rows)]
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tasks", default="pet,pt,mvc")
-    a = parser.parse_args()
-    runs = {}
-    for seed in range(a.seeds):
-        for task in a.tasks.split(","):
-            subprocess.run([sys.executable, "train.py", "--task", task, "--seed", str(seed)], cwd=ROOT,
-                           check=True, stdout=subprocess.DEVNULL)
-            path = ROOT / f"runs/{task}-mixed-s{seed}/metrics.json"
-            runs.setdefault(task, []).append(json.loads(path.read_text()))
-    machine = runs[a.tasks.split(",")[0]][0]["machine"]
-    n = runs[a.tasks.split(",")[0]][0]["test"]["imagine"]["n"]
-    seeds = "seed 0" if a.seeds == 1 else f"seeds 0 to {a.seeds - 1}, mean and 95% t interval over seeds"
-    lines = [f"`python benchmarks/main_job.py --seeds {a.seeds}`: n = {n} test questions, {seeds}; "
-             f"{machine['cpu']}, {machine['threads']} thread{'s' * (machine['threads'] > 1)}, Python {machine['python']}, torch "
-             f"{machine['torch']}, {machine['date']}. Accuracy in %. Goal: "
-             + ", ".join(f"{task.upper()} {100 * TARGET[task]:.0f}%" for task in runs) + " after imagining.", "",
-             "| | " + " | ".join(task.upper() for task in runs) + " |", "|---|" + "---|" * len(runs)]
-    table = {}
-    for name, figure in ROWS.items():
-        cells = []
-        for task, metrics in runs.items():
-            values = [figure(m) for m in metrics]
-            mean, half = interval(values)
-            half = half if a.seeds > 1 else None
-            table.setdefault(task, {})[name] = dict(mean=round(mean, 2), half=half and round(half, 2), seeds=values)
-            cells.append(f"{mean:.1f}" + (f" ± {half:.1f}" if half is not None else ""))
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    for task, metrics in runs.items():
-        table[task]["tokenizer"] = [m["tokenizer"] | dict(minutes=m["minutes"]["tokenizer"]) for m in metrics]
-    (ROOT / "benchmarks/main_job.json").write_text(json.dumps(dict(machine=machine, n=n, **table), indent=1) + "\n")
-    publish("main_job", lines)
+    options = arguments(__doc__, seeds=3, tasks=",".join(TASKS), answer_sees_views=False)
+    by_task = {task: [measured(config_of(task, seed, options)) for seed in range(options.seeds)]
+               for task in options.tasks.split(",")}
+    columns = {task: column(runs) for task, runs in by_task.items()}
+    splits_found, replaced, flips = [], [], []
+    for task, runs in by_task.items():
+        splits_found += split_rows(task, runs)
+        replaced += replaced_rows(task, runs)
+        flips += flip_rows(task, runs)
+    first = next(iter(columns.values()))
+    rows = [[name, *(cells[name] for cells in columns.values())] for name in first]
+    name = "views" if options.answer_sees_views else "main_job"
+    notes = [NOTE.format(n=runs[0]["splits"]["test"]["imagine"]["n"])]
+    write(name, options, [table(["", *map(str.upper, columns)], rows)], by_task, notes)
+    write(f"{name}_details", options, [
+        table(["task", "split", "decode", "right, %", "by seed", "exact images, by seed"],
+              splits_found),
+        table(["task", "picture before the answer", "right, by seed", "follows it, by seed"],
+              replaced),
+        table(["task", "decode, opposite question", "right, by seed", "old answer, by seed"],
+              flips)], {}, notes)
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

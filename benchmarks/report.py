@@ -1,4 +1,13 @@
-"""What the benchmarks share: timings taken turn by turn, a training step, where the tables go."""
+"""What the benchmarks share, and how their results get into the pages.
+
+    python benchmarks/report.py            write the tables of README.md and docs/ anew, from results/
+    python benchmarks/report.py --check    exit code 1 if one of them is not what it should be
+
+A result is one file, results/NAME.json. It carries a fingerprint of the defaults that it was
+measured with. A page shows it between <!-- NAME --> and <!-- /NAME -->, unless the defaults have
+changed since.
+"""
+import hashlib
 import importlib.util
 import json
 import random
@@ -6,108 +15,188 @@ import re
 import statistics
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks/results"
 sys.path.insert(0, str(ROOT))
 
-from ipt_mini.config import Parser, UserError, terms_of  # noqa: E402: after the path above
-from ipt_mini.run import machine, new_model  # noqa: E402
-from ipt_mini.sequence import N_WORDS  # noqa: E402
+import torch  # noqa: E402: after the path above
+
+from ipt_mini.checkpoint import write_json  # noqa: E402
+from ipt_mini.config import Config, Parser  # noqa: E402
+from ipt_mini.dataset import fingerprint  # noqa: E402
+from ipt_mini.errors import UserError, blame, run_main  # noqa: E402
+from ipt_mini.model import Model  # noqa: E402
+from ipt_mini.run import machine  # noqa: E402
+from ipt_mini.sequence import SUPERVISION  # noqa: E402
+from ipt_mini.tasks import TASKS  # noqa: E402
+from ipt_mini.tasks.words import WORDS  # noqa: E402
 from ipt_mini.tokenizer import Tokenizer  # noqa: E402
-from train import losses_of, optimizers_of  # noqa: E402
+
+BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.S)
+MISSING = "*Not measured yet.*\n"
+STALE = "*Measured with other defaults; not shown.*\n"
 
 
-def options(doc):
-    """A parser with --quick: tiny sizes, to see that all parts run; such figures say nothing."""
+def defaults():
+    """A short digest of what a figure depends on: settings, tasks, data, sizes of the networks."""
+    facts = [Config(), SUPERVISION, Tokenizer.warmup, Tokenizer.beta]
+    for name, task in TASKS.items():
+        facts += [task.WORLDS, task.STEPS, task.CURRICULUM, task.ANSWER_WEIGHT]
+        facts.append(fingerprint(Config(task=name), task))
+    networks = [Tokenizer(), Model(Config(), len(WORDS), Tokenizer.n_codes, Tokenizer.dim)]
+    facts += [[tuple(p.shape) for p in network.parameters()] for network in networks]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:8]
+
+
+def stamp():
+    """The machine, the date and the command of a measurement."""
+    here = machine()
+    cores = f"{here['threads']} thread" + "s" * (here["threads"] > 1)
+    where = f"{here['gpu'] or here['cpu']}, {cores}, Python {here['python']}, torch {here['torch']}"
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    return dict(command=command, where=where, date=here["date"])
+
+
+def table(head, rows):
+    """A table for `write`: a list of cells for its head and one for each row."""
+    return dict(head=head, rows=rows)
+
+
+def write(name, options, tables, figures, notes=()):
+    """Write results/NAME.json and print its Markdown. tables: what the page shows; figures: all else.
+    A quick run writes into the working directory instead: its figures say nothing."""
+    result = dict(stamp=stamp(), fingerprint=defaults(), notes=list(notes), tables=tables,
+                  figures=figures)
+    folder = Path("results-quick") if options.quick else RESULTS
+    folder.mkdir(exist_ok=True)
+    write_json(folder / f"{name}.json", result)
+    print(as_markdown(result))
+
+
+def read(name):
+    """The result NAME; None if there is none."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return None
+    with blame(path):
+        return json.loads(path.read_text("utf-8"))
+
+
+def stale():
+    """Names of the results that were measured with other defaults."""
+    here = defaults()
+    return [path.stem for path in sorted(RESULTS.glob("*.json"))
+            if read(path.stem)["fingerprint"] != here]
+
+
+def row_of(cells):
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def as_markdown(result):
+    """Stamp, notes and tables of a result."""
+    stamp = result["stamp"]
+    lines = [f"`{stamp['command']}`: {stamp['where']}, {stamp['date']}.", *result["notes"]]
+    for part in result["tables"]:
+        lines += ["", row_of(part["head"]), "|" + "---|" * len(part["head"])]
+        lines += map(row_of, part["rows"])
+    return "\n".join(lines) + "\n"
+
+
+def markdown(name, stale_names):
+    """What a page shows of a result: its tables, or one line that says why not."""
+    result = read(name)
+    if result is None:
+        return MISSING
+    return STALE if name in stale_names else as_markdown(result)
+
+
+def pages():
+    """{path: the text that it should have} of all pages with blocks."""
+    old, texts = stale(), {}
+    for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]:
+        def block(match):
+            begin, name, end = match.groups()
+            return begin + markdown(name, old) + end
+        texts[path] = BLOCK.sub(block, path.read_text("utf-8"))
+    return texts
+
+
+def arguments(doc, **defaults_of):
+    """Options of a script: --quick, and a flag for each further name, of its default's type."""
     parser = Parser(description=doc.splitlines()[0])
     parser.add_argument("--quick", action="store_true",
-                        help="tiny sizes, in seconds, into runs/quick/")
-    return parser
+                        help="tiny sizes, in seconds, into results-quick/")
+    for name, default in defaults_of.items():
+        flag = "--" + name.replace("_", "-")
+        if default is False:
+            parser.add_argument(flag, action="store_true")
+        else:
+            parser.add_argument(flag, type=type(default), default=default,
+                                help=f"default: {default}")
+    return parser.parse_args()
 
 
-def needs(module):
-    """Refuse in one line if a library to compare with, which requirements.txt lacks, is missing."""
+def installed(module):
+    """Is an optional library there? One line if not."""
+    found = importlib.util.find_spec(module) is not None
+    if not found:
+        print(f"{module} is not installed, so it is left out: see requirements-dev.txt",
+              file=sys.stderr)
+    return found
+
+
+def need(module):
+    """UserError if a library is missing without which a script makes no sense."""
     if importlib.util.find_spec(module) is None:
-        raise UserError(f"this benchmark compares with {module}, which is not installed: "
-                        f"pip install {module.replace('_', '-')}", 1)
+        raise UserError(f"{module} is not installed: pip install -r requirements-dev.txt", 1)
 
 
-def publish(name, lines, results=None, quick=False):
-    """Write benchmarks/NAME.md (and .json), and the table where README or docs have its two marks."""
-    table = "\n".join(lines) + "\n"
-    folder = Path("runs/quick") if quick else ROOT / "benchmarks"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.md").write_text(table)
-    if results is not None:
-        (folder / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
-    print(table)
-    if not quick:
-        block = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
-        for page in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
-            page.write_text(block.sub(lambda m: m[1] + table + m[2], page.read_text()))
-
-
-def interleaved(functions, rounds=10):
-    """{name: median seconds of a call}: every round calls each once, so all see the same noise,
-    and in another order, so that none always follows the same other."""
-    for f in functions.values():
-        f()
+def interleaved(functions, rounds):
+    """{name: median seconds of a call}. Every round calls each function once, in another order, so
+    that all see the same noise."""
+    for function in functions.values():
+        function()
     times, rng = {name: [] for name in functions}, random.Random(0)
     for _ in range(rounds):
         for name in rng.sample(list(functions), len(functions)):
             began = time.perf_counter()
             functions[name]()
             times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(t) for name, t in times.items()}
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
-def stamp(command, **more):
-    """One line: the command, the machine and the versions."""
-    m = machine()
-    versions = "".join(f", {k} {v}" for k, v in more.items())
-    return (f"`{command}`: {m['gpu'] or m['cpu']}, {m['threads']} thread{'s' * (m['threads'] > 1)}, Python {m['python']}, "
-            f"torch {m['torch']}{versions}, {m['date']}.")
+def tiny(config):
+    """The Config of a run that takes seconds."""
+    return replace(config, steps=6, eval_every=3, n_train=64, n_val=16, n_test=48, batch_size=16,
+                   n_layer=1, n_embd=16, n_head=2, tokenizer_steps=320)
 
 
-def markdown(head, rows):
-    """Lines of a table: a list of cells for its head, and one for every row."""
-    line = lambda cells: f"| {' | '.join(map(str, cells))} |"
-    return [line(head), "|" + "---|" * len(head), *map(line, rows)]
+def gpt2(config, vocab_size, length):
+    """GPT-2 of the transformers library with our depth, heads and width."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+    return GPT2LMHeadModel(GPT2Config(
+        vocab_size=vocab_size, n_positions=length, n_embd=config.n_embd, n_layer=config.n_layer,
+        n_head=config.n_head, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, bos_token_id=None,
+        eos_token_id=None, pad_token_id=0))
 
 
-def any_tokenizer():
-    """A tokenizer with a random codebook: it costs what a trained one costs."""
-    tokenizer = Tokenizer().eval().requires_grad_(False)
-    torch.nn.init.normal_(tokenizer.quantizer.codebook)
-    return tokenizer
+def main():
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    check = parser.parse_args().check
+    texts = pages()
+    changed = [path for path, text in texts.items() if path.read_text("utf-8") != text]
+    names = ", ".join(str(path.relative_to(ROOT)) for path in changed) or "none"
+    if check and changed:
+        raise UserError(f"not what results/ says: {names}; run python benchmarks/report.py", 1)
+    for path in changed:
+        path.write_text(texts[path], "utf-8")
+    print(f"pages that changed: {names}")
 
 
-def gpt2(config, length):
-    """Hugging Face GPT-2 for `length` tokens, with our depth, heads, width and vocabulary."""
-    import transformers
-    return transformers.GPT2LMHeadModel(transformers.GPT2Config(
-        vocab_size=N_WORDS + Tokenizer.n_codes, n_positions=length, n_embd=config.n_embd,
-        n_layer=config.n_layer, n_head=config.n_head, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0,
-        bos_token_id=None, eos_token_id=None, pad_token_id=0))
-
-
-def training_step(config, examples, tokenizer):
-    """(gradients, step) of the default recipe, on the first batch of a TrainingSet.
-
-    gradients: forward and backward pass; step: these and the optimizers.
-    """
-    model, terms = new_model(config), terms_of(config)
-    optimizers, rows = optimizers_of(model, config), torch.arange(config.batch_size)
-
-    def gradients():
-        model.zero_grad()
-        losses_of(model, examples, rows, terms, tokenizer).sum().backward()
-
-    def step():
-        gradients()
-        for optimizer in optimizers:
-            optimizer.step()
-    return gradients, step
+if __name__ == "__main__":
+    run_main(main)
