@@ -5,7 +5,7 @@
 """
 from ipt_mini.errors import UserError, quiet_imports, run_main  # isort: skip
 if __name__ == "__main__":
-    quiet_imports()                                # before them
+    quiet_imports()                                # those below are slow
 import time
 from dataclasses import dataclass
 from pathlib import Path

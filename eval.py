@@ -8,14 +8,14 @@ examples/compare.py.
 """
 from ipt_mini.errors import UserError, quiet_imports, run_main  # isort: skip
 if __name__ == "__main__":
-    quiet_imports()                                # before them
+    quiet_imports()                                # those below are slow
 from dataclasses import asdict, dataclass
 
 from ipt_mini.checkpoint import write_json
 from ipt_mini.config import DEVICES, Settings, parse, setting
 from ipt_mini.evaluate import evaluate, flip_test, lines, replacement_test
-from ipt_mini.generate import DECODES, decodes_of
-from ipt_mini.own import is_own, load_own
+from ipt_mini.generate import DECODES, Decode, decodes_of
+from ipt_mini.own import blamed, is_own, load_own
 from ipt_mini.run import load_run, machine, pick_device
 from ipt_mini.tasks import splits
 
@@ -23,6 +23,10 @@ from ipt_mini.tasks import splits
 def decode_named(run, name):
     """{name: function} of a decode; UserError if a segment of its branch was never trained."""
     decode = load_own(name) if is_own(name) else DECODES.get(name)
+    if is_own(name):
+        if not isinstance(decode, Decode):
+            raise UserError(f"--decode {name}: no Decode(function, branch)", 1)
+        decode = decode._replace(function=blamed(f"--decode {name}", decode.function))
     branches = run.config.branches
     trained = {segment for branch in branches for segment in branch}
     if decode is None or not trained.issuperset(decode.branch):

@@ -7,7 +7,7 @@ The same command resumes a run that was stopped, and prints one that is finished
 """
 from ipt_mini.errors import UserError, blame, quiet_imports, run_main  # isort: skip
 if __name__ == "__main__":
-    quiet_imports()                                # before them
+    quiet_imports()                                # those below are slow
 import math
 import sys
 import time
@@ -104,7 +104,10 @@ def losses_of(training, rows, step):
     if inputs:
         rng = torch.Generator(tokens.device).manual_seed(config.seed * 2 ** 32 + step)
         with blame(f"--inputs {config.inputs}"):
-            tokens = inputs(model, tokens, pose, data.layout, rng)
+            changed = inputs(model, tokens, pose, data.layout, rng)
+            if not torch.is_tensor(changed) or changed.shape != tokens.shape:
+                raise TypeError("it returns tokens of the same shape (B, T)")
+            tokens = changed
     with torch.autocast("cuda", torch.bfloat16, enabled=rows.is_cuda):
         hidden = model.states(tokens, pose, data.layout, data.layout.loss_at)
         logits = model.head(hidden)
@@ -183,6 +186,7 @@ def train(config, own=None):
     """Train the run that `config` describes, or resume it; return the path of its folder.
     own: {name: function} of loss terms that config.loss names, for use from a notebook."""
     task, device = load_task(config.task), pick_device(config.device)
+    make = tokenizer_class(config.tokenizer)
     config = replace(config, steps=config.steps or task.STEPS,
                      loss=complete_loss(config.loss, config.branches, task.ANSWER_WEIGHT))
     terms = parse_loss(config.loss, config.branches, own)
@@ -194,10 +198,9 @@ def train(config, own=None):
     seconds = saved["seconds"] if saved else {}
     with timed(seconds, "tokenizer"):              # stage 1, shared by all runs of one world
         if saved:
-            make = tokenizer_class(config.tokenizer)
-            tokenizer = restored(make, saved["tokenizer"], folder / "checkpoint.pt")
+            tokenizer = restored(make, saved, folder / "checkpoint.pt")
         else:
-            tokenizer = get_tokenizer(config, task, folder)
+            tokenizer = get_tokenizer(config, task, folder, make)
         tokenizer = tokenizer.to(device).requires_grad_(False)
     if saved and saved["step"] == config.steps:
         log = saved["log"]

@@ -32,6 +32,7 @@ from ipt_mini.model import Model
 from ipt_mini.run import answer_ids
 from ipt_mini.tasks import pt
 from ipt_mini.tasks.words import WORDS
+from ipt_mini.tokenizer import Tokenizer
 from train import Training, optimizers_of, train_step, training_set
 
 GOAL = 90.0                   # % of 500 validation questions right after imagining
@@ -141,7 +142,7 @@ def kept(folder, name, function):
 def timed(config, recipes, folder, rounds):
     """Seconds of tokenizer, data, and of a step of each recipe."""
     began = time.perf_counter()
-    tokenizer = get_tokenizer(config, pt, folder / "run")
+    tokenizer = get_tokenizer(config, pt, folder / "run", Tokenizer)
     seconds = dict(tokenizer=time.perf_counter() - began)
     few, steps = replace(config, n_train=64), {}
     for name, recipe in recipes.items():
@@ -177,7 +178,7 @@ def main():
     folder = Path(f"runs/time_to_accuracy-{defaults()}-s{options.seed}{'-quick' * options.quick}")
     folder.mkdir(parents=True, exist_ok=True)
     seconds = kept(folder, "seconds", lambda: timed(config, recipes, folder, 20))
-    tokenizer = get_tokenizer(config, pt, folder / "run").requires_grad_(False)
+    tokenizer = get_tokenizer(config, pt, folder / "run", Tokenizer).requires_grad_(False)
     before, ours, rows, curves = seconds["tokenizer"] + seconds["data"], 0, [], {}
     for name, recipe in recipes.items():
         step, steps = seconds["step"][name], config.steps

@@ -64,9 +64,10 @@ def load(path, remedy):
         raise UserError(f"{path}: {ANEW}{remedy}", 1)
     with blame(path, remedy=ANEW + remedy):
         content = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    if content["format"] != FORMAT:
-        raise UserError(f"{path}: of format {content['format']}, and this version reads {FORMAT}; "
-                        f"{remedy}", 1)
+        version = dict(content)["format"]
+    if version != FORMAT:
+        raise UserError(f"{path}: of format {version!r}, and this version reads {FORMAT}; {remedy}",
+                        1)
     return content
 
 
@@ -108,7 +109,8 @@ def open_folder(config, task):
                             "folder with --name or --out")
         return path, here, None
     saved = load(file, "give this run another --name")
-    there = saved["identity"]
+    with blame(file, remedy=ANEW + "give this run another --name"):
+        there = dict(saved["identity"])
     different = [f"{k} {there.get(k)!r} there, {v!r} here" for k, v in here.items()
                  if there.get(k) != v]
     if different:
@@ -123,23 +125,23 @@ def tokenizer_class(spec):
     return load_own(spec) if is_own(spec) else Tokenizer
 
 
-def restored(make, state, path):
-    """make() with weights that were read from the file `path`."""
+def restored(make, saved, path):
+    """A tokenizer, made by make(), with the weights `saved` in the file `path`."""
     with blame(path), torch.random.fork_rng(devices=[]):       # first weights would draw numbers
-        module = make()
-        module.load_state_dict(state)
-    return module.eval()
+        tokenizer = make()
+        tokenizer.load_state_dict(saved["tokenizer"])
+    return tokenizer.eval()
 
 
-def get_tokenizer(config, task, folder):
-    """The tokenizer of this world, beside the run folder: loaded, or trained once and saved."""
+def get_tokenizer(config, task, folder, make):
+    """The tokenizer of this world, beside the run folder: loaded, or trained once and saved.
+    make(): an untrained one."""
     made_of = fingerprint(config, task, questions=False)
     path = folder.parent / (f"tokenizer-g{config.grid}-s{config.data_seed}"
                             f"-t{config.tokenizer_steps}-{made_of}.pt")
-    make = tokenizer_class(config.tokenizer)
     if path.exists():
         saved = load(path, "move it away, and it is made anew")
-        return restored(make, saved["tokenizer"], path)
+        return restored(make, saved, path)
     _, pixels, again = tokenizer_pixels(config, task, "train", 2000)
     with blame(f"--tokenizer {config.tokenizer}"):
         tokenizer = train_tokenizer(make, pixels, again, config.data_seed, config.tokenizer_steps)

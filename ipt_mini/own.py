@@ -24,6 +24,14 @@ def source(spec):
         return path.read_text("utf-8")
 
 
+def blamed(culprit, function):
+    """The function, with all that fails in it told as a fault of the culprit."""
+    def call(*args, **more):
+        with blame(culprit):
+            return function(*args, **more)
+    return call
+
+
 def load_own(spec):
     """Execute the file and return what it calls NAME; all names in it for a bare FILE.py."""
     path, _, name = spec.partition(":")

@@ -104,18 +104,21 @@ def load_run(path, device="cpu", task="", tokenizer=""):
                         "train one with train.py")
     saved = load(file, "rerun its train.py command under another --name")
     with blame(file):
-        config = config_from(saved["config"])
-    if saved["step"] < config.steps:
-        raise UserError(f"{path}: unfinished, at step {saved['step']} of {config.steps}; rerun its "
-                        "train.py command to resume")
+        config, step = config_from(saved["config"]), int(saved["step"])
+        there = saved["identity"]["fingerprint"]
+    if step < config.steps:
+        raise UserError(f"{path}: unfinished, at step {step} of {config.steps}; rerun its train.py "
+                        "command to resume")
     task_module = load_task(named_again(path, "task", config.task, task))
     tokenizer = named_again(path, "tokenizer", config.tokenizer, tokenizer)
     here = fingerprint(replace(config, tokenizer=tokenizer), task_module)
-    if saved["identity"]["fingerprint"] != here:
+    if there != here:
         raise UserError(f"{path}: trained by code with other tasks, words, pictures or own files; "
                         "rerun its train.py command under another --name", 1)
-    tokenizer = restored(tokenizer_class(tokenizer), saved["tokenizer"], file)
-    model = restored(lambda: new_model(config, task_module, tokenizer), saved["parts"][0], file)
+    tokenizer = restored(tokenizer_class(tokenizer), saved, file)
+    with blame(file):
+        model = new_model(config, task_module, tokenizer).eval()
+        model.load_state_dict(saved["parts"][0])
     return Run(path, config, task_module, model.to(device), tokenizer.to(device))
 
 

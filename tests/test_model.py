@@ -222,6 +222,14 @@ def test_branches_together_equal_branches_alone(data, model):
         assert torch.allclose(alone[:, -1], together[:, number], atol=1e-4)
 
 
+def test_every_weight_of_the_model_matters(model):
+    """All but the layer for losses on hidden states: each has a gradient."""
+    data = DATA["mvc"]
+    model(pack(data, ALL, N_WORDS)[0], data.pose, layout(data, ALL)).square().mean().backward()
+    idle = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+    assert idle == {"project.weight"}
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["segment", "order", "cell", "next_cell"])
 def test_a_token_knows_where_it_is(model, name):

@@ -166,8 +166,7 @@ def test_replacement_and_flip_tell_a_reader_from_one_who_knows_by_heart():
 
 @pytest.mark.parametrize("task, supervision, decodes", [
     ("pet", "label", {"direct"}), ("pt", "text_cot", {"think"}),
-    ("pet", "ipt", {"imagine", "oracle"}), ("mvc", "mixed", {"direct", "imagine", "oracle"}),
-    ("mvc", "think answer | answer", {"think", "direct"})])
+    ("mvc", "ipt", {"imagine", "oracle"}), ("mvc", "think answer | answer", {"think", "direct"})])
 def test_every_supervision_and_decode(world, quick, task, supervision, decodes):
     code, out, err = call(f"train.py --task {task} --supervision '{supervision}' {TINY}")
     name = supervision.replace(" | ", "-").replace(" ", "-")

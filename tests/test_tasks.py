@@ -300,34 +300,54 @@ def test_pt_route_side_and_candidates(split, n=200):
                 assert seen[0] + OBJECT_WORD == examples.answer[e]
 
 
-def test_pt_hides_most_candidates_behind_walls(n=200):
-    """Else walls would seldom matter."""
-    examples, walled = of("pt", n=n), 0
+def candidates_by_side(examples, e):
+    """For the side asked for and for the other one: [(distance from M, |sideways|, ahead, is it
+    seen?)] of the candidates there."""
+    drawn, scene = examples.views[e, 0], examples.scene[e]
+    mid, gaze = place_of(drawn, MID), examples.imagination[e, 4, 2] - VIEWER
+    sides = []
+    for side in (gaze, (gaze + 2) % 4):
+        view = seen_slowly(scene, side, *mid, camera=True)
+        (d_row, d_col), (r_row, r_col) = STEPS[side], STEPS[(side + 1) % 4]
+        there = []
+        for thing in examples.query[e, 6:10] - OBJECT_WORD:
+            row, col = np.subtract(place_of(drawn, thing), mid)
+            ahead, right = row * d_row + col * d_col, row * r_row + col * r_col
+            if ahead > 0:
+                there.append((math.hypot(row, col), abs(right), ahead, thing in view))
+        sides.append(there)
+    return sides
+
+
+def test_pt_walls_hide_and_places_tell_nothing(n=1000):
+    """A hidden candidate is in the field of view, behind a wall, and as often nearer to M than the
+    one that is seen as farther; so for the middle of the view."""
+    examples, nearer, straighter = of("pt", n=n), [], []
     for e in range(n):
-        drawn, scene = examples.views[e, 0], examples.scene[e]
-        mid = place_of(drawn, MID)
-        gaze = examples.imagination[e, 4, 2] - VIEWER
-        for side in (gaze, (gaze + 2) % 4):
-            view = seen_slowly(scene, side, *mid, camera=True)
-            (d_row, d_col), (r_row, r_col) = STEPS[side], STEPS[(side + 1) % 4]
-            for thing in examples.query[e, 6:10] - OBJECT_WORD:
-                row, col = np.subtract(place_of(drawn, thing), mid)
-                ahead, right = row * d_row + col * d_col, row * r_row + col * r_col
-                walled += ahead > 0 and abs(right) <= ahead and thing not in view
-    assert walled > 0.5 * 2 * n
+        for (one, other) in candidates_by_side(examples, e):
+            seen, hidden = (one, other) if one[3] else (other, one)
+            assert not hidden[3] and seen[3] and hidden[1] <= hidden[2]
+            if seen[0] != hidden[0]:
+                nearer.append(seen[0] < hidden[0])
+            if seen[1] != hidden[1]:
+                straighter.append(seen[1] < hidden[1])
+    slack = 1.5 * n ** -0.5                            # two standard errors of 2 n sides
+    assert abs(np.mean(nearer) - 0.5) < slack and abs(np.mean(straighter) - 0.5) < slack
+    assert len(nearer) > 0.3 * n
 
 
 def test_pt_simple_guesses_are_seldom_right(n=1000):
-    """By the place in the query; the candidate nearest to M."""
+    """By place in the query; the candidate nearest to M or to an end of the route."""
     examples = of("pt", n=n)
     slots = (examples.query[:, 6:10] == examples.answer[:, None]).mean(0)
-    assert slots.max() < 0.30
-    nearest = 0
-    for drawn, query, answer in zip(examples.views[:, 0], examples.query, examples.answer):
-        mid = place_of(drawn, MID)
-        distance = [math.dist(place_of(drawn, c - OBJECT_WORD), mid) for c in query[6:10]]
-        nearest += query[6 + int(np.argmin(distance))] == answer
-    assert nearest < 0.40 * n
+    assert slots.max() < 0.25 + 1.5 * n ** -0.5
+    for mark in (MID, ONE, TWO):
+        right = 0
+        for drawn, query, answer in zip(examples.views[:, 0], examples.query, examples.answer):
+            mid = place_of(drawn, mark)
+            distance = [math.dist(place_of(drawn, c - OBJECT_WORD), mid) for c in query[6:10]]
+            right += query[6 + int(np.argmin(distance))] == answer
+        assert right < (0.27 + 1.5 * n ** -0.5) * n, (mark, right)
 
 
 def test_pt_chain_of_thought_tells_midpoint_headings_and_view(n=200):

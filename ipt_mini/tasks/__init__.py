@@ -1,6 +1,6 @@
 """The three tasks by name, and those of the user's own by path."""
 from ipt_mini.errors import UserError
-from ipt_mini.own import is_own, load_own
+from ipt_mini.own import blamed, is_own, load_own
 from ipt_mini.tasks import mvc, pet, pt
 from ipt_mini.tasks.examples import Examples, make, splits
 
@@ -17,4 +17,6 @@ def load_task(spec):
     missing = [name for name in NEEDED if not hasattr(task, name)]
     if missing:
         raise UserError(f"{spec} is no task: it lacks {', '.join(missing)}")
+    for name in ("questions", "rule", "flip", "balance"):
+        setattr(task, name, blamed(spec, getattr(task, name)))
     return task

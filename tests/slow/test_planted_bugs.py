@@ -13,7 +13,8 @@ MODEL, GRID, PT = "ipt_mini/model.py", "ipt_mini/tasks/grid.py", "ipt_mini/tasks
 EXAMPLES, LOSSES = "ipt_mini/tasks/examples.py", "ipt_mini/losses.py"
 GENERATE = "ipt_mini/generate.py"
 
-# (what is wrong, file, right, wrong, the test file that has to notice)
+# (what is wrong, file, right, wrong, the tests that have to notice). Where nothing can be hidden,
+# no question of PT is fair, and its data would never be complete: `look` is tested by itself.
 BUGS = [
     ("commitment loss pulls nothing: beta on the codebook's term", TOKENIZER,
      "F.mse_loss(z_e, z_q.detach())", "F.mse_loss(z_e.detach(), z_q)", "test_tokenizer.py"),
@@ -40,21 +41,24 @@ BUGS = [
      "self.next_row(next_row)", "self.next_row(row)", "test_model.py"),
     ("the cache forgets where it is", MODEL,
      "at = slice(start, start + tokens.shape[1])", "at = slice(tokens.shape[1])", "test_model.py"),
-    ("all heads attend with one query gain, and it is not learned", MODEL,
+    ("the gain of the queries is not applied", MODEL,
      "F.rms_norm(q, (D,)) * self.gain", "F.rms_norm(q, (D,))", "test_model.py"),
     ("a turn to the right mirrors the view", GRID,
      "- right * d_row\n", "+ right * d_row\n", "test_tasks.py"),
     ("walls do not hide", GRID,
-     "opaque = (view == WALL) | (view == DARK)", "opaque = view == DARK", "test_tasks.py"),
+     "opaque = (view == WALL) | (view == DARK)", "opaque = view == DARK", "test_tasks.py -k look"),
     ("the side view faces along the route", PT,
-     "gazes = (heading + [[3], [1]]) % 4", "gazes = (heading + [[0], [2]]) % 4", "test_tasks.py"),
-    ("a hidden candidate may be on the other side", PT,
-     "hidden = (ahead > 0) & ~seen", "hidden = ~seen", "test_tasks.py"),
+     "look(scene, gaze * n * n + mid, camera=True)",
+     "look(scene, heading * n * n + mid, camera=True)", "test_tasks.py"),
+    ("a candidate that should be hidden may be seen", PT,
+     "other = pick(rng, free & ~seen)", "other = pick(rng, free)", "test_tasks.py"),
+    ("what is hidden is farther away than what is seen", PT,
+     "fair &= rng.random(b) * count[pair] < count[reverse]", "pass", "test_tasks.py"),
     ("test scenes occur in training", EXAMPLES,
-     "examples = examples.take(split_of(examples.scene) == part)",
-     "examples = examples.take(split_of(examples.scene) < 9)", "test_tasks.py"),
+     "examples.take(split_of(examples.scene) == part)",
+     "examples.take(split_of(examples.scene) < 9)", "test_tasks.py"),
     ("counts of the views say the answer", EXAMPLES,
-     "by_key[key, -2]", "by_key[key, -1]", "test_tasks.py"),
+     "np.sort(by_key, 1)[:, -2]", "np.sort(by_key, 1)[:, -1]", "test_tasks.py"),
     ("the loss of the answer falls on all that is predicted", LOSSES,
      "here = batch.losses_of[segment]",
      "here = torch.arange(batch.targets.shape[1])", "test_model.py"),
@@ -77,6 +81,6 @@ def test_a_planted_bug_is_noticed(tmp_path, what, file, right, wrong, tests):
     source = (copy / file).read_text()
     assert source.count(right) == 1, f"{file} holds {source.count(right)} times: {right}"
     (copy / file).write_text(source.replace(right, wrong))
-    ran = subprocess.run([sys.executable, "-m", "pytest", "-x", f"tests/{tests}"], cwd=copy,
-                         env=ONE_THREAD, capture_output=True, text=True, timeout=300)
+    ran = subprocess.run([sys.executable, "-m", "pytest", "-x", *f"tests/{tests}".split()],
+                         cwd=copy, env=ONE_THREAD, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 1 and "FAILED" in ran.stdout, ran.stdout[-2000:]

@@ -47,7 +47,7 @@ def test_no_copied_cell(task):
     (tests.test_pet_chain_of_thought_tells_three_places, ()),
     (tests.test_pt_route_side_and_candidates, ("train",)),
     (tests.test_pt_route_side_and_candidates, ("longer",)),
-    (tests.test_pt_hides_most_candidates_behind_walls, ()),
+    (tests.test_pt_walls_hide_and_places_tell_nothing, ()),
     (tests.test_pt_simple_guesses_are_seldom_right, ()),
     (tests.test_pt_chain_of_thought_tells_midpoint_headings_and_view, ()),
     (tests.test_mvc_map_is_what_the_cameras_see_and_counts_are_not_a_sum, ()),
