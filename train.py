@@ -146,8 +146,9 @@ def check_finite(losses, model, end, folder):
     values = dict(losses, weights=sum(p.detach().sum() for p in model.parameters()).item())
     for name, value in values.items():
         if not math.isfinite(value):
-            raise UserError(f"{name}: no number any more before step {end}; a checkpoint in {folder} "
-                            "is from before that: lower --muon-lr or the weight in --loss", 1)
+            raise UserError(f"{name}: no number any more before step {end}; a checkpoint in "
+                            f"{folder} is from before that: lower --muon-lr or the weight in "
+                            "--loss", 1)
 
 
 def fit(training, val, answers, folder, saved, seconds, **kept):

@@ -2,6 +2,14 @@
 from matplotlib.figure import Figure
 
 
+def _write(figure, path):
+    try:
+        figure.savefig(path, format="png")
+    except OSError as error:                       # a full disk does not say of which file
+        error.filename = error.filename or str(path)
+        raise
+
+
 def strips(rows, path, scale=1.35):
     """Write a PNG of rows of tiles. A tile is (caption, picture (H, W, 3) uint8) or a text."""
     columns = max(map(len, rows))
@@ -17,7 +25,7 @@ def strips(rows, path, scale=1.35):
                 caption, picture = tile
                 axis.imshow(picture, interpolation="nearest")
                 axis.set_title(caption, fontsize=7)
-    figure.savefig(path, format="png")
+    _write(figure, path)
 
 
 def curves(log, path):
@@ -31,4 +39,4 @@ def curves(log, path):
             axis.legend(frameon=False, fontsize=7)
         axis.set(xlabel="step", ylabel=title, ylim=(0, None))
         axis.grid(alpha=0.3)
-    figure.savefig(path, format="png")
+    _write(figure, path)

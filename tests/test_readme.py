@@ -44,7 +44,8 @@ def test_commands_name_scripts_flags_and_files_that_exist(path, help_of):
             if name in SCRIPTS:
                 assert re.search(rf"{flag}\b(?!-)", help_of[name]), (name, flag)
             else:
-                assert f'"{flag}"' in (ROOT / name).read_text(), (name, flag)
+                source, setting = (ROOT / name).read_text(), flag[2:].replace("-", "_")
+                assert f'"{flag}"' in source or f"{setting}=" in source, (name, flag)
         for example in re.findall(r"examples/\w+\.py(?::\w+)?", arguments):
             file, _, there = example.partition(":")
             assert (ROOT / file).exists(), example

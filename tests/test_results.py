@@ -8,7 +8,8 @@ from conftest import ROOT
 from benchmarks import report
 
 RESULT = dict(stamp=dict(command="python benchmarks/some.py", where="a machine", date="2026-01-02"),
-              notes=["A note."], tables=[dict(head=["", "PT"], rows=[["right, %", 99.5]])], figures={})
+              notes=["A note."], figures={},
+              tables=[dict(head=["", "PT"], rows=[["right, %", 99.5]])])
 TABLE = ("`python benchmarks/some.py`: a machine, 2026-01-02.\nA note.\n\n"
          "|  | PT |\n|---|---|\n| right, % | 99.5 |\n")
 

@@ -66,7 +66,7 @@ def questions(rng, b, n, walls, objects, steps):
 
 
 def fitting(kind, ahead, right, new_ahead, new_right):
-    """Is the answer to a question of this kind clear, for an object at these places? (B, k) bool."""
+    """(B, k) bool: has a question of this kind a clear answer, for an object at these places?"""
     gain = np.hypot(ahead, right) - np.hypot(new_ahead, new_right)
     distance_kind = np.where(np.abs(gain) >= 0.5, gain < 0, -1)
     sideways = (right != 0) & (new_right != 0)

@@ -28,7 +28,7 @@ STEPS = 1000                    # of the model's training
 # gradient descent finds nothing to begin with.
 CURRICULUM = (0.72, 0.13, 0.13, 0.02)
 ANSWER_WEIGHT = "0.2@0.5:1@0.7"      # first imagine, then answer: 0.2 early on
-WORLDS = {  # walls and objects per 25 cells (and 2 walls next to M); route lengths in cells, ends included
+WORLDS = {  # walls (beside 2 next to M) and objects per 25 cells; cells of a route, with its ends
     "train": dict(walls=(2, 4), objects=8, lengths=(3, 5)),
     "dense": dict(walls=(4, 6), objects=9, lengths=(3, 5)),
     "longer": dict(walls=(2, 4), objects=8, lengths=(7,)),
