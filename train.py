@@ -144,11 +144,10 @@ def timed(seconds, stage):
 def check_finite(losses, model, end, folder):
     """Stop at a number that is none, before it is saved: the last checkpoint is good."""
     values = dict(losses, weights=sum(p.detach().sum() for p in model.parameters()).item())
-    for name, value in values.items():
-        if not math.isfinite(value):
-            raise UserError(f"{name}: no number any more before step {end}; a checkpoint in "
-                            f"{folder} is from before that: lower --muon-lr or the weight in "
-                            "--loss", 1)
+    bad = ", ".join(name for name, value in values.items() if not math.isfinite(value))
+    if bad:
+        raise UserError(f"{bad}: no number any more before step {end}; a checkpoint in {folder} is "
+                        "from before that: lower --muon-lr or the weight in --loss", 1)
 
 
 def fit(training, val, answers, folder, saved, seconds, **kept):
@@ -237,8 +236,9 @@ def main():
     for seed in range(seeds) if seeds else [config.seed]:
         folder = train(replace(config, seed=seed))
         metrics = read_metrics(folder)
-        print("\n".join(lines({"test": metrics["test"]})))
-        print(f"{folder}: {metrics['minutes']['all']} minutes in all, pictures in it")
+        with blame(folder / "metrics.json"):
+            print("\n".join(lines({"test": metrics["test"]})))
+            print(f"{folder}: {metrics['minutes']['all']} minutes in all, pictures in it")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,8 @@ def fingerprint(config, task, questions=True):
     """A short digest of what code decides about a run's data, beside its settings: pictures, words
     and questions, and a tokenizer of the user's own. Where it differs, codes or words have another
     meaning. Without the questions: what a tokenizer depends on."""
-    own = source(config.tokenizer) if is_own(config.tokenizer) else ""
+    name = config.tokenizer.rpartition(":")[2]
+    own = name + source(config.tokenizer) if is_own(config.tokenizer) else ""
     digest = hashlib.sha256(f"{FORMAT} {own}".encode())
     _, pixels, _ = tokenizer_pixels(config, task, "train", 16)
     digest.update(pixels.numpy().tobytes())

@@ -54,6 +54,7 @@ def quiet_imports():
 def run_main(main):
     """Call main(); turn what a user can correct into one line and an exit code."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.stderr = sys.stderr or open(os.devnull, "w")       # closed by whoever called us
     try:
         if sys.stdout is None:                     # closed by whoever called us
             raise UserError("standard output is closed; send it to a file or to /dev/null", 1)

@@ -125,7 +125,7 @@ def parse_weight(part, text):
         parts = [float(at or 0) for _, _, at in points]
     except ValueError:
         raise UserError(f"--loss {part}: write TERM=NUMBER or TERM=A@0.3:B@0.5") from None
-    rising = parts == sorted(parts) and parts[0] >= 0 and parts[-1] <= 1
+    rising = parts == sorted(parts) and all(0 <= at <= 1 for at in parts)
     if not rising or not all(0 <= value < float("inf") for value in values):
         raise UserError(f"--loss {part}: weights must be 0 or more, at parts 0 to 1 that rise")
     return values, parts

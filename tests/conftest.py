@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -78,12 +79,35 @@ def snapshot(folder):
 
 
 # -------------------------------------------------------------------------------------- the run
+def pytest_collection_modifyitems(items):
+    """Tests that need the run come last: by then it is finished, on a core of its own."""
+    items.sort(key=lambda item: "run" in item.fixturenames)
+
+
+def pytest_collection_finish(session):
+    """Start the run as soon as it is known that a test needs it."""
+    needed = any("run" in item.fixturenames for item in session.items)
+    if needed and not session.config.option.collectonly:
+        session.here = Path(tempfile.mkdtemp(prefix="ipt-mini-tests-"))
+        session.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "train.py"), *TRAIN.split()[1:]], cwd=session.here,
+            env=ONE_THREAD, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session, "process"):
+        session.process.kill()
+        session.process.wait()
+        shutil.rmtree(session.here)
+
+
 @pytest.fixture(scope="session")
-def run(tmp_path_factory):
+def run(request):
     """The folder of a tiny finished PT run, made by the real command line. Leave it as it is."""
-    here = tmp_path_factory.mktemp("here")
-    script(TRAIN, here)
-    return here / "runs/pt-mixed-tiny-s0"
+    process = request.session.process
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, f"exit {process.returncode}\n{out}\n{err}"
+    return request.session.here / "runs/pt-mixed-tiny-s0"
 
 
 @pytest.fixture
@@ -96,14 +120,15 @@ def world(run, tmp_path, monkeypatch):
     return tmp_path
 
 
-_MADE = {}                    # examples of the three tasks, by all that they depend on
+_MADE, _REPORTS = {}, {}      # examples, and reports of tokenizers, by all that they depend on
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """For tests of something else: examples of the three tasks are made once for all tests, and
-    pictures are blank files. Both take most of the time of a tiny run."""
-    from ipt_mini import dataset, plots
+    """For tests of something else: examples of the three tasks are made once for all tests, each
+    tokenizer is reported on once, and pictures are blank files. This is most of the time of a tiny
+    run."""
+    from ipt_mini import dataset, evaluate, plots
     from ipt_mini.tasks import TASKS, make
 
     def made(task, *key):
@@ -116,6 +141,16 @@ def quick(monkeypatch):
 
     def blank(rows, path, **_):
         Path(path).write_bytes(b"no picture")
+
+    def report(run, path, real=evaluate.tokenizer_report):
+        weights = [tensor.numpy().tobytes() for tensor in run.tokenizer.state_dict().values()]
+        key = (run.config.task, run.config.grid, run.config.data_seed, *weights)
+        if key not in _REPORTS:
+            _REPORTS[key] = real(run, path)
+        blank(None, path)
+        return _REPORTS[key]
+
+    monkeypatch.setattr(evaluate, "tokenizer_report", report)
 
     monkeypatch.setattr(dataset, "make", made)
     monkeypatch.setattr(plots, "strips", blank)

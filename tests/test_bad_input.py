@@ -319,11 +319,9 @@ def test_a_picture_goes_wherever_it_is_sent(world):
     assert (world / "x.txt").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("command, code, word", [
-    ("train.py --task maze", 2, "--task 'maze'"), ("examples/compare.py runs/none", 2, "two")])
-def test_in_a_process_of_its_own(tmp_path, command, code, word):
-    ran = script(command, tmp_path, code)
-    assert ran.stdout == "" and ran.stderr.count("\n") == 1 and word in ran.stderr
+def test_in_a_process_of_its_own(tmp_path):
+    ran = script("train.py --task maze", tmp_path, 2)
+    assert ran.stdout == "" and ran.stderr.count("\n") == 1 and "--task 'maze'" in ran.stderr
     assert ran.stderr.startswith("error: ") and not list(tmp_path.iterdir())
 
 

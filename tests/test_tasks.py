@@ -23,19 +23,19 @@ ALL = [(task, split) for task in TASKS for split in splits(TASKS[task])]
 STEPS = [(-1, 0), (0, 1), (1, 0), (0, -1)]             # a step ahead, by heading
 
 
-def of(task, split="train", n=1000, seed=0, grid=5):
+def of(task, split="train", n=600, seed=0, grid=5):
     """Examples of a task; of `apart`, where one drawn question in 300 is kept, a fifth."""
     return made(task, split, n // 5 if split == "apart" else n, seed, grid)
 
 
-@lru_cache(maxsize=24)
+@lru_cache(maxsize=64)
 def made(task, *key):
     return make(TASKS[task], *key)
 
 
 # ------------------------------------------------------------------------- all tasks, all splits
 @pytest.mark.parametrize("task, split", ALL)
-def test_rule_reads_every_answer_off_the_imagination(task, split, n=1000):
+def test_rule_reads_every_answer_off_the_imagination(task, split, n=600):
     """The answers are words of the task, and all of its kinds of question occur."""
     examples, task = of(task, split, n), TASKS[task]
     read = task.rule(examples.views, examples.query, examples.imagination)
@@ -46,7 +46,7 @@ def test_rule_reads_every_answer_off_the_imagination(task, split, n=1000):
 
 
 @pytest.mark.parametrize("task, split", ALL)
-def test_labels_and_kinds_are_balanced(task, split, n=1000):
+def test_labels_and_kinds_are_balanced(task, split, n=600):
     """No label and no kind is frequent, and the key that a task is balanced by tells little."""
     examples = of(task, split, n)
     n = len(examples.answer)
@@ -73,7 +73,7 @@ def test_same_seed_same_data_and_other_seed_other_data(task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_no_test_scene_in_training_in_any_symmetry(task, n=1000):
+def test_no_test_scene_in_training_in_any_symmetry(task, n=600):
     """Whatever the seeds of the two sets."""
     test, train = of(task, "test", n, seed=0).scene, of(task, "train", n, seed=3).scene
     assert (split_of(train) == 0).all()
