@@ -461,7 +461,7 @@ def nothing(batch):
 
 
 @pytest.mark.parametrize("term, says", [
-    ("root", "weights: no number"), ("nothing", "nothing: no number")])
+    ("root", "weights: no number"), ("nothing", "nothing, weights: no number")])
 def test_no_number_never_reaches_a_checkpoint(world, quick, term, says):
     (world / "bad.py").write_text(BAD_TERMS)
     refused(f"{TRAIN} --eval-every 1 --out runs/nan --loss answer=1,bad.py:{term}=1", 1, says,

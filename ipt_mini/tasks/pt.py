@@ -189,10 +189,13 @@ def names_in(view, k):
 
 
 def rule(views, query, imagination):
-    """The one candidate that the imagination shows, as a word (B,); UNREADABLE if not just one."""
+    """The one candidate that the imagination shows, as a word (B,); UNREADABLE if not just one, or
+    if one is next to M, where no question has one."""
     candidates = query[:, CANDIDATES]
     shown = shows(imagination, candidates - OBJECT_WORD)
-    return np.where(shown.sum(1) == 1, (candidates * shown).sum(1), UNREADABLE)
+    next_to_m = shows(imagination[:, -2:], candidates - OBJECT_WORD).any(1)
+    readable = (shown.sum(1) == 1) & ~next_to_m
+    return np.where(readable, (candidates * shown).sum(1), UNREADABLE)
 
 
 def pose_of(examples):
