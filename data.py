@@ -14,9 +14,10 @@ from textwrap import fill
 import numpy as np
 
 from ipt_mini import plots
-from ipt_mini.config import GRIDS, TASK_NAMES, Settings, parse, setting
+from ipt_mini.config import GRIDS, TASK_NAMES, VIEWS, Settings, parse, setting
+from ipt_mini.dataset import painter
 from ipt_mini.tasks import load_task, make, splits
-from ipt_mini.tasks.grid import DARK, OBJECT, WALL, render
+from ipt_mini.tasks.grid import DARK, OBJECT, WALL
 from ipt_mini.tasks.words import COMPASS, text, vocabulary
 
 
@@ -38,17 +39,18 @@ def statistics(task, examples):
     yield f"rule that reads the true imagination: {percent(read == answer)} right"
 
 
-def preview(task, examples, path):
+def preview(options, task, examples, path):
     """Views | question | imagination | chain of thought | answer, one row an example."""
     rng, words, rows = np.random.default_rng(0), vocabulary(task), []
+    paint = {field: painter(options, task, field) for field in ("views", "imagination")}
     for e in range(len(examples.answer)):
         row = []
         for view, (heading, line, column) in zip(examples.views[e], examples.pose[e] - 1):
             known = heading >= 0
             caption = f"row {line} col {column} {COMPASS[heading]}" if known else "view"
-            row.append((caption, render(view, rng)))
+            row.append((caption, paint["views"](view, rng)))
         row.append(fill(text(examples.query[e], words), 16))
-        row.append(("imagination", render(examples.imagination[e], rng)))
+        row.append(("imagination", paint["imagination"](examples.imagination[e], rng)))
         row.append(fill(text(examples.cot[e], words), 16))
         row.append(words[examples.answer[e]])
         rows.append(row)
@@ -62,6 +64,7 @@ class Options(Settings):
     n: int = setting(20000, "examples", low=1, high=10**7)
     seed: int = setting(0, "of the data")
     grid: int = setting(5, "cells a side", GRIDS)
+    views: str = setting("cells", "how views are drawn; maps stay maps", VIEWS)
     out: str = setting("", "the picture, a PNG; preview-TASK.png if empty")
 
 
@@ -76,7 +79,7 @@ def main():
     print(f"{task.NAME}, {options.split}: {options.n} examples, {speed:.0f} a second")
     print("\n".join(statistics(task, examples)))
     path = Path(options.out or f"preview-{Path(options.task).stem}.png")
-    preview(task, examples.take(slice(6)), path)
+    preview(options, task, examples.take(slice(6)), path)
     print(f"wrote {path}")
 
 

@@ -20,17 +20,19 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from ipt_mini.checkpoint import (get_tokenizer, open_folder, read_metrics, restored, save,
-                                 tokenizer_class, write_json)
+from ipt_mini.checkpoint import (folder_of, get_reader, get_tokenizer, open_folder, read_metrics,
+                                 restored, save, tokenizer_maker, write_json)
 from ipt_mini.config import Config, parse, setting
-from ipt_mini.dataset import prepare
+from ipt_mini.dataset import painter, prepare
 from ipt_mini.evaluate import lines, test_run, validate
-from ipt_mini.losses import LossInput, complete_loss, parse_loss, rarity
+from ipt_mini.losses import LossInput, complete_loss, parse_loss
 from ipt_mini.muon import Muon
 from ipt_mini.own import load_own
 from ipt_mini.run import answer_ids, machine, new_model, pick_device
 from ipt_mini.sequence import Layout, layout, pack
+from ipt_mini.side_by_side import side_by_side
 from ipt_mini.tasks import load_task
+from ipt_mini.tasks.camera import draw
 
 
 class TrainingSet(NamedTuple):
@@ -39,7 +41,6 @@ class TrainingSet(NamedTuple):
     targets: torch.Tensor      # (n, L)
     pose: torch.Tensor         # (n, V, 3)
     layout: Layout
-    weight: torch.Tensor       # (V,) of each token as a target
     kind: np.ndarray           # (n,) of question
     curriculum: tuple          # shares of the kinds early in training, or None
 
@@ -60,10 +61,7 @@ def training_set(config, task, tokenizer, n_words):
     examples, data = prepare(config, task, "train", tokenizer, config.n_train)
     tokens, targets = pack(data, config.branches, n_words)
     where = layout(data, config.branches, config.answer_sees_views)
-    words = torch.ones(n_words, device=tokens.device)
-    codes = rarity(data.imagination, tokenizer.n_codes, config.rarity)
-    weight = torch.cat([words, codes])
-    return TrainingSet(tokens, targets, data.pose, where, weight, examples.kind, task.CURRICULUM)
+    return TrainingSet(tokens, targets, data.pose, where, examples.kind, task.CURRICULUM)
 
 
 def get_batch(step, config, data):
@@ -112,7 +110,7 @@ def losses_of(training, rows, step):
         hidden = model.states(tokens, pose, data.layout, data.layout.loss_at)
         logits = model.head(hidden)
     batch = LossInput(logits.float(), data.targets[rows], data.layout.losses_of, model.n_words,
-                      data.weight, hidden.float(), model.project, tokenizer)
+                      hidden.float(), model.project, tokenizer)
     return torch.stack([term(batch, name) for name, term in terms.items()])
 
 
@@ -150,8 +148,9 @@ def check_finite(losses, model, end, folder):
                         "from before that: lower --muon-lr or the weight in --loss", 1)
 
 
-def fit(training, val, answers, folder, saved, seconds, **kept):
-    """Stage 2: train the model, from the checkpoint `saved` on; the log, a row a validation."""
+def fit(training, val, answers, folder, saved, seconds, line, **kept):
+    """Stage 2: train the model, from the checkpoint `saved` on; the log, a row a validation.
+    line: of the terminal, for the progress bar."""
     config, model, optimizers, data, terms, _, tokenizer = training
     parts, first, log = [model, *optimizers], 0, []
     if saved:
@@ -159,7 +158,8 @@ def fit(training, val, answers, folder, saved, seconds, **kept):
             first, log = saved["step"], saved["log"]
             for part, state in zip(parts, saved["parts"], strict=True):
                 part.load_state_dict(state)
-    bar = tqdm(total=config.steps, initial=first, disable=None, desc=folder.name)
+    bar = tqdm(total=config.steps, initial=first, disable=None, desc=folder.name,
+               position=line)
     while first < config.steps:
         end = min(config.steps, first - first % config.eval_every + config.eval_every)
         losses = []
@@ -179,22 +179,31 @@ def fit(training, val, answers, folder, saved, seconds, **kept):
              tokenizer=tokenizer.state_dict(), parts=states if end < config.steps else states[:1],
              **kept)
         first = end
+    bar.close()
     return log
 
 
-def train(config, own=None):
+def completed(config, task):
+    """The Config with the loss and the number of steps that the task gives, where it has none."""
+    with blame(config.task):
+        steps = config.steps or task.STEPS[config.views]
+    loss = complete_loss(config.loss, config.branches, task.ANSWER_WEIGHT)
+    return replace(config, steps=steps, loss=loss)
+
+
+def train(config, own=None, line=None):
     """Train the run that `config` describes, or resume it; return the path of its folder.
-    own: {name: function} of loss terms that config.loss names, for use from a notebook."""
+    own: {name: function} of loss terms that config.loss names, for use from a notebook.
+    line: of the terminal, for the progress of a run beside others."""
     task, device = load_task(config.task), pick_device(config.device)
-    make = tokenizer_class(config.tokenizer)
-    config = replace(config, steps=config.steps or task.STEPS,
-                     loss=complete_loss(config.loss, config.branches, task.ANSWER_WEIGHT))
+    make = tokenizer_maker(config)
+    config = completed(config, task)
     terms = parse_loss(config.loss, config.branches, own)
     inputs = load_own(config.inputs) if config.inputs else None
     folder, identity, saved = open_folder(config, task)
     if (folder / "metrics.json").exists():
         return folder
-    print(f"{folder}: tokenizer, data, then {config.steps} steps on {device}", file=sys.stderr)
+    tqdm.write(f"{folder}: tokenizer, data, then {config.steps} steps on {device}", sys.stderr)
     seconds = saved["seconds"] if saved else {}
     with timed(seconds, "tokenizer"):              # stage 1, shared by all runs of one world
         if saved:
@@ -211,7 +220,7 @@ def train(config, own=None):
             val = prepare(config, task, "val", tokenizer, config.n_val)[1]
         training = Training(config, model, optimizers_of(model, config), data, terms, inputs,
                             tokenizer)
-        log = fit(training, val, answer_ids(task, device), folder, saved, seconds,
+        log = fit(training, val, answer_ids(task, device), folder, saved, seconds, line,
                   identity=identity)
     with timed(seconds, "test"):
         report = test_run(folder, log, config)
@@ -224,21 +233,42 @@ def train(config, own=None):
 
 @dataclass
 class Options(Config):
-    seeds: int = setting(0, "train seeds 0 .. N-1, one after the other; 0: the one of --seed")
+    seeds: int = setting(0, "train seeds 0 .. N-1 side by side; 0: the one of --seed")
+    jobs: int = setting(0, "how many seeds at a time; 0: one a core or GPU")
+
+
+def train_seeds(config, seeds, jobs):
+    """Train seeds 0 .. N-1 side by side. First what they share, and whatever may be wrong."""
+    if config.out or config.seed:
+        raise UserError("--seeds: without --out and --seed")
+    config = replace(config, device=pick_device(config.device))
+    folder, task = folder_of(config), load_task(config.task)
+    parse_loss(completed(config, task).loss, config.branches)
+    if config.inputs:
+        load_own(config.inputs)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    get_tokenizer(config, task, folder, tokenizer_maker(config))
+    if painter(config, task, "imagination") is draw:
+        get_reader(config, task, folder)
+    side_by_side(train, [replace(config, seed=seed) for seed in range(seeds)], jobs)
+
+
+def tell(folder):
+    """Print the test figures of a finished run."""
+    metrics = read_metrics(folder)
+    with blame(folder / "metrics.json"):
+        print("\n".join(lines({"test": metrics["test"]})))
+        print(f"{folder}: {metrics['minutes']['all']} minutes in all, pictures in it")
 
 
 def main():
     options = asdict(parse(Options, __doc__))
-    seeds = options.pop("seeds")
+    seeds, jobs = options.pop("seeds"), options.pop("jobs")
     config = Config(**options)
-    if seeds and (config.out or config.seed):
-        raise UserError("--seeds: without --out and --seed")
+    if seeds:
+        train_seeds(config, seeds, jobs)
     for seed in range(seeds) if seeds else [config.seed]:
-        folder = train(replace(config, seed=seed))
-        metrics = read_metrics(folder)
-        with blame(folder / "metrics.json"):
-            print("\n".join(lines({"test": metrics["test"]})))
-            print(f"{folder}: {metrics['minutes']['all']} minutes in all, pictures in it")
+        tell(train(replace(config, seed=seed)))
 
 
 if __name__ == "__main__":

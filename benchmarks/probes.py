@@ -76,7 +76,7 @@ def pt_features(examples):
     right_slot = things + OBJECT_WORD == examples.answer[:, None]
 
     def in_frame(heading):
-        """(features without walls, is it seen from M? (B, 4), label), with the way towards `heading`."""
+        """(features without walls, is it seen from M? (B, 4), label), on the way to `heading`."""
         along, across = seen_from((heading * n * n + mid)[:, None], where, n)
         distance, on_right = np.hypot(along, across), across > 0
         in_field = np.abs(along) <= np.abs(across)

@@ -1,6 +1,6 @@
 """What the benchmarks share, and how their results get into the pages.
 
-    python benchmarks/report.py            write the tables of README.md and docs/ anew, from results/
+    python benchmarks/report.py            write the tables of README.md and docs/ anew
     python benchmarks/report.py --check    exit code 1 if one of them is not what it should be
 
 A result is one file, results/NAME.json. It carries a fingerprint of the defaults that it was
@@ -33,20 +33,22 @@ from ipt_mini.run import machine  # noqa: E402
 from ipt_mini.sequence import SUPERVISION  # noqa: E402
 from ipt_mini.tasks import TASKS  # noqa: E402
 from ipt_mini.tasks.words import WORDS  # noqa: E402
-from ipt_mini.tokenizer import Tokenizer  # noqa: E402
+from ipt_mini.tokenizer import TOKENIZER_STEPS, Tokenizer  # noqa: E402
 
 BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.S)
 MISSING = "*Not measured yet.*\n"
 STALE = "*Measured with other defaults; not shown.*\n"
 
 
-def defaults():
-    """A short digest of what a figure depends on: settings, tasks, data, sizes of the networks."""
-    facts = [Config(), SUPERVISION, Tokenizer.warmup, Tokenizer.beta]
+def defaults(views="cells"):
+    """A short digest of what a figure in one of the two worlds depends on: settings, tasks, data,
+    sizes of the networks."""
+    facts = [Config(), SUPERVISION, Tokenizer.warmup, Tokenizer.beta, TOKENIZER_STEPS[views]]
     for name, task in TASKS.items():
-        facts += [task.WORLDS, task.STEPS, task.CURRICULUM, task.ANSWER_WEIGHT]
-        facts.append(fingerprint(Config(task=name), task))
-    networks = [Tokenizer(), Model(Config(), len(WORDS), Tokenizer.n_codes, Tokenizer.dim)]
+        facts += [task.WORLDS, task.STEPS[views], task.CURRICULUM, task.ANSWER_WEIGHT]
+        facts.append(fingerprint(Config(task=name, views=views), task))
+    tokenizer = Tokenizer(views)
+    networks = [tokenizer, Model(Config(), len(WORDS), *tokenizer.codebook.shape)]
     facts += [[tuple(p.shape) for p in network.parameters()] for network in networks]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:8]
 
@@ -66,10 +68,11 @@ def table(head, rows):
 
 
 def write(name, options, tables, figures, notes=()):
-    """Write results/NAME.json and print its Markdown. tables: what the page shows; figures: all else.
+    """Write results/NAME.json and print it as Markdown. tables: what the page shows; figures: more.
     A quick run writes into the working directory instead: its figures say nothing."""
-    result = dict(stamp=stamp(), fingerprint=defaults(), notes=list(notes), tables=tables,
-                  figures=figures)
+    views = getattr(options, "views", "cells")
+    result = dict(stamp=stamp(), views=views, fingerprint=defaults(views), notes=list(notes),
+                  tables=tables, figures=figures)
     folder = Path("results-quick") if options.quick else RESULTS
     folder.mkdir(exist_ok=True)
     write_json(folder / f"{name}.json", result)
@@ -87,9 +90,9 @@ def read(name):
 
 def stale():
     """Names of the results that were measured with other defaults."""
-    here = defaults()
-    return [path.stem for path in sorted(RESULTS.glob("*.json"))
-            if read(path.stem)["fingerprint"] != here]
+    results = {path.stem: read(path.stem) for path in sorted(RESULTS.glob("*.json"))}
+    return [name for name, result in results.items()
+            if result["fingerprint"] != defaults(result.get("views", "cells"))]
 
 
 def row_of(cells):

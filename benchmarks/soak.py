@@ -1,4 +1,4 @@
-"""Kill a short run at random moments of all its stages, resume it, and compare the ends bit for bit.
+"""Kill a short run at random moments of all stages, resume it, and compare the ends bit for bit.
 
     python benchmarks/soak.py --kills 50        about 15 minutes, on one thread
 
@@ -99,7 +99,8 @@ def blow(folder, aimed, visit, delay, which):
 
 
 def weights(state):
-    return b"".join(name.encode() + value.numpy().tobytes() for name, value in sorted(state.items()))
+    parts = sorted(state.items())
+    return b"".join(name.encode() + value.numpy().tobytes() for name, value in parts)
 
 
 def ends(folder):
@@ -146,12 +147,14 @@ def stage_row(stage, hits):
     here = [(blow, same) for blow, same in hits if blow["stage"] == stage]
     kills = sum(blow["signal"] == "SIGKILL" for blow, _ in here)
     torn = sum(blow["torn"] for blow, _ in here)
-    return [stage, kills, len(here) - kills, torn, f"{sum(same for _, same in here)} of {len(here)}"]
+    same = sum(same for _, same in here)
+    return [stage, kills, len(here) - kills, torn, f"{same} of {len(here)}"]
 
 
 def main():
     options = arguments(__doc__, kills=50)
-    wanted, stages = (3, ("training", "saving", "test")) if options.quick else (options.kills, CHAIN)
+    quick = 3, ("training", "saving", "test")
+    wanted, stages = quick if options.quick else (options.kills, CHAIN)
     seconds, hashes = in_new_folder(lambda folder: (unbroken(folder), ends(folder)))
     again = in_new_folder(lambda folder: (unbroken(folder), ends(folder))[1])
     chains, hits = [], []
@@ -167,8 +170,9 @@ def main():
         ["killed in", "kill -9", "Ctrl-C", "half-written files", "same end, bit for bit"],
         [stage_row(stage, hits) for stage in ("start", *STAGES)])],
         dict(seconds=seconds, hashes=hashes, again=again, chains=chains),
-        [f"{len(chains)} runs, {len(hits)} kills: {lost} lost, {different} different at the end. Two "
-         f"unbroken runs are {'equal' if hashes == again else 'DIFFERENT'}. Compared: {parts}."])
+        [f"{len(chains)} runs, {len(hits)} kills: {lost} lost, {different} different at the end. "
+         f"Two unbroken runs are {'equal' if hashes == again else 'DIFFERENT'}. "
+         f"Compared: {parts}."])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How fast each stage is: data, tokenizer, training, answering; beside other libraries if installed.
+"""How fast each stage is: data, tokenizer, training, answering; beside other libraries, if here.
 
     python benchmarks/speed.py        about ten minutes on two cores, with nothing else running
 
@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ipt_mini.config import Config
-from ipt_mini.dataset import prepare, tokenizer_pixels
+from ipt_mini.dataset import prepare, tokenizer_pictures
 from ipt_mini.generate import DECODES, as_picture, decode
 from ipt_mini.losses import complete_loss, parse_loss
 from ipt_mini.run import answer_ids, new_model
@@ -66,14 +66,14 @@ def tokenizer_step(model, quantize, pixels):
 
 def quantizers(rounds):
     """Steps a second of the same autoencoder with either quantizer."""
-    pixels = tokenizer_pixels(Config(), pt, "val", 32)[1][:32]
+    pixels = tokenizer_pictures(Config(), pt, "val", 32)[render].pixels[:32]
     ours = Tokenizer()
     with torch.no_grad():
         ours.quantizer.start_from(ours.embed(pixels).flatten(0, 2))
     steps = {"ours": tokenizer_step(ours, ours.quantizer, pixels)}
     if installed("vector_quantize_pytorch"):
         from vector_quantize_pytorch import VectorQuantize
-        library = VectorQuantize(dim=Tokenizer.dim, codebook_size=Tokenizer.n_codes, decay=0.95,
+        library = VectorQuantize(dim=Tokenizer.dim, codebook_size=ours.n_codes, decay=0.95,
                                  commitment_weight=1.0, threshold_ema_dead_code=1, kmeans_init=True)
 
         def quantize(z):
@@ -188,7 +188,8 @@ def answering_rows(n, n_few, rounds):
         functions[name, "single"] = lambda way=way: [way(d) for d in singles]
     seconds = interleaved(functions, rounds)
     for name in ways:
-        yield [name, f"{n / seconds[name, 'batch']:,.0f}", f"{n_few / seconds[name, 'single']:,.0f}"]
+        batch, single = n / seconds[name, "batch"], n_few / seconds[name, "single"]
+        yield [name, f"{batch:,.0f}", f"{single:,.0f}"]
 
 
 def main():
@@ -208,8 +209,8 @@ def main():
               training),
         table(["answering, PT", "questions/s, in one batch", "questions/s, one at a time"],
               answering),
-    ], {}, ["Compare within a table only: its rows were measured turn by turn. MFU: share of the rate "
-            "of a large matrix product."])
+    ], {}, ["Compare within a table only: its rows were measured turn by turn. MFU: share of the "
+            "rate of a large matrix product."])
 
 
 if __name__ == "__main__":

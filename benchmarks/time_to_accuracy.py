@@ -3,8 +3,8 @@
     python benchmarks/time_to_accuracy.py        about an hour on two cores; rerun to resume
 
 - ours: the default. `ours, X`: one setting of train.py changed.
-- plain: our model with a causal prefix; AdamW for all weights, no curriculum, flat loss weights, and
-  an answer that sees the views.
+- plain: our model with a causal prefix; AdamW for all weights, no curriculum, flat loss weights,
+  and an answer that sees the views.
 - GPT-2: that of transformers, of the same depth, heads and width, trained as plain; it is told
   nothing of rows, columns or segments.
 
@@ -40,7 +40,7 @@ TIMES = 5.6                   # plain and GPT-2 may take this times our time
 RATES = (1e-3, 3e-3, 1e-2)
 SEARCH = 500                  # steps of each trial of a rate
 WARMUP = 50
-FLAT = dict(rarity=0.0, loss="answer=1,imagination=1")
+FLAT = dict(loss="answer=1,imagination=1")
 PLAIN = dict(FLAT, curriculum=0.0, answer_sees_views=True)
 
 
@@ -171,7 +171,7 @@ def measured(name, recipe, config, tokenizer, folder, steps):
 
 def main():
     options = arguments(__doc__, seed=0)
-    config = Config(seed=options.seed, device="cpu", steps=pt.STEPS)
+    config = Config(seed=options.seed, device="cpu", steps=pt.STEPS["cells"])
     config = tiny(config) if options.quick else config
     recipes = {name: recipe for name, recipe in RECIPES.items()
                if name != "GPT-2" or installed("transformers")}
@@ -195,8 +195,8 @@ def main():
     head = ["PT", "learning rate", "ms a step", "steps", "minutes", "time, ours = 1",
             "right after imagining, %", "codes right, %"]
     write("time_to_accuracy", options, [table(head, rows)], dict(seconds=seconds, curves=curves),
-          [f"Goal: {GOAL:.0f}% of 500 validation questions right after imagining; `> `: not reached."
-           " One seed."])
+          [f"Goal: {GOAL:.0f}% of 500 validation questions right after imagining; `> `: not "
+           "reached. One seed."])
 
 
 if __name__ == "__main__":

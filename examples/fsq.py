@@ -38,12 +38,12 @@ class Rounding(nn.Module):
 
 
 class FSQ(Tokenizer):
-    n_codes = 4 * 4 * 4
     dim = len(LEVELS)
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, world="cells"):
+        super().__init__(world)
         self.quantizer = Rounding()
+        self.n_codes = len(self.codebook)
 
     def embed(self, pixels):
         """pixels (B, H, W, 3) uint8 -> z_e (B, h, w, D) in -1..1."""

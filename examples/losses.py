@@ -1,4 +1,4 @@
-"""Loss terms from other papers, on the imagined cells. Each is one function of a LossInput.
+"""Loss terms on the imagined cells, most from other papers. Each is a function of one LossInput.
 
     python train.py --task pt --loss +examples/losses.py:discrepancy=0.5 --name mvot
     python train.py --task pt --loss +examples/losses.py:latent=0.1 --name mirage
@@ -8,7 +8,7 @@ Shape letters: K codes of D dimensions, M imagined cells of the batch.
 import torch
 import torch.nn.functional as F
 
-from ipt_mini.sequence import IMAGINE
+from ipt_mini.sequence import IMAGINE, imagining_order
 
 
 def imagined(batch):
@@ -40,9 +40,23 @@ def smoothed(batch, tau=0.2):
 def soft_decode(batch):
     """Squared pixel error of the expected code, sum_k P_k e_k, decoded (Perceptio, 2603.18795)."""
     p, target, codebook = imagined(batch)
-    drawn = batch.tokenizer.decoder((p @ codebook)[:, :, None, None])          # (M, 3, 8, 8)
-    true = batch.tokenizer.decoder(codebook[target][:, :, None, None])
-    return F.mse_loss(drawn, true)
+    return F.mse_loss(drawn(batch, p @ codebook), drawn(batch, codebook[target]))
+
+
+def drawn(batch, vectors):
+    """Vectors (M, D) of imagined cells -> pictures (B, 3, H, W), each cell at its place."""
+    side = round(len(batch.losses_of[IMAGINE]) ** 0.5)
+    place = imagining_order(side, side).argsort()
+    pictures = vectors.view(len(batch.targets), side * side, -1)[:, place]
+    return batch.tokenizer.decoder(pictures.mT.unflatten(2, (side, side)))
+
+
+def rare(batch, power=0.5):
+    """CE in which a code weighs frequency ** -power: objects are rare, floor is not."""
+    here = batch.losses_of[IMAGINE]
+    logits, codes = batch.logits[:, here].flatten(0, 1), batch.targets[:, here].flatten()
+    share = torch.bincount(codes, minlength=logits.shape[1]) / len(codes)
+    return F.cross_entropy(logits, codes, share.clamp_min(1e-3) ** -power)
 
 
 def latent(batch):

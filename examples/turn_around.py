@@ -17,7 +17,8 @@ NAME = "turning around"
 ANSWERS = KINDS = ("left", "right")
 CHANCE = 0.5
 OWN_WORDS = ("around",)
-STEPS = 600
+MAPS = ()
+STEPS = {"cells": 600, "first-person": 2000}
 CURRICULUM = None
 ANSWER_WEIGHT = "1"
 WORLDS = {"train": dict(walls=(2, 4), objects=8), "dense": dict(walls=(4, 6), objects=10)}

@@ -1,7 +1,7 @@
 """The run folder: files written whole or not at all, and verified whenever they are read.
 
     runs/pt-mixed-s0/    checkpoint.pt, metrics.json, curve.png, samples.png, tokenizer.png
-    runs/tokenizer-*.pt  shared by the runs beside it that see the same world
+    runs/tokenizer-*.pt, reader-*.pt     shared by the runs beside it that see the same world
 
 Nothing here is ever deleted. A checkpoint holds tensors and plain values: reading one executes
 nothing.
@@ -17,13 +17,16 @@ from pathlib import Path
 import torch
 
 from ipt_mini.config import compared
-from ipt_mini.dataset import FORMAT, fingerprint, tokenizer_pixels
+from ipt_mini.dataset import FORMAT, fingerprint, tokenizer_pictures
 from ipt_mini.errors import UserError, blame
 from ipt_mini.own import is_own, load_own, source
-from ipt_mini.tokenizer import Tokenizer, train_tokenizer
+from ipt_mini.reader import Reader, train_reader
+from ipt_mini.tasks.camera import draw
+from ipt_mini.tokenizer import TOKENIZER_STEPS, Tokenizer, train_tokenizer
 
 DIGEST = 32                   # bytes of a SHA-256 behind the content of a file
 ANEW = "damaged, or not written by this version; "
+REMAKE = "move it away, and it is made anew"
 
 
 # ------------------------------------------------------------------------------ files
@@ -120,9 +123,10 @@ def open_folder(config, task):
 
 
 # ------------------------------------------------------------------------------ the tokenizer
-def tokenizer_class(spec):
-    """What makes an untrained tokenizer."""
-    return load_own(spec) if is_own(spec) else Tokenizer
+def tokenizer_maker(config):
+    """What makes an untrained tokenizer of the run's world."""
+    made_by = load_own(config.tokenizer) if is_own(config.tokenizer) else Tokenizer
+    return lambda: made_by(config.views)
 
 
 def restored(make, saved, path):
@@ -136,14 +140,29 @@ def restored(make, saved, path):
 def get_tokenizer(config, task, folder, make):
     """The tokenizer of this world, beside the run folder: loaded, or trained once and saved.
     make(): an untrained one."""
+    steps = config.tokenizer_steps or TOKENIZER_STEPS[config.views]
     made_of = fingerprint(config, task, questions=False)
-    path = folder.parent / (f"tokenizer-g{config.grid}-s{config.data_seed}"
-                            f"-t{config.tokenizer_steps}-{made_of}.pt")
+    path = folder.parent / f"tokenizer-g{config.grid}-s{config.data_seed}-t{steps}-{made_of}.pt"
     if path.exists():
-        saved = load(path, "move it away, and it is made anew")
+        saved = load(path, REMAKE)
         return restored(make, saved, path)
-    _, pixels, again = tokenizer_pixels(config, task, "train", 2000)
+    pictures = [*tokenizer_pictures(config, task, "train", 2000).values()]
     with blame(f"--tokenizer {config.tokenizer}"):
-        tokenizer = train_tokenizer(make, pixels, again, config.data_seed, config.tokenizer_steps)
+        tokenizer = train_tokenizer(make, pictures, config.data_seed, steps)
     save(path, tokenizer=tokenizer.state_dict())
     return tokenizer
+
+
+def get_reader(config, task, folder):
+    """The Reader of this world's first-person pictures, beside the run folder: loaded, or trained
+    once and saved."""
+    made_of = fingerprint(config, task, questions=False)
+    path = folder.parent / f"reader-g{config.grid}-s{config.data_seed}-{made_of}.pt"
+    if path.exists():
+        reader = Reader(config.grid)
+        with blame(path, remedy=ANEW + REMAKE):
+            reader.load_state_dict(load(path, REMAKE)["reader"])
+        return reader.eval()
+    reader = train_reader(tokenizer_pictures(config, task, "train", 4000)[draw], config.data_seed)
+    save(path, reader=reader.state_dict())
+    return reader

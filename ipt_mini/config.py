@@ -19,6 +19,7 @@ def setting(default, help, choices=None, own=False, low=0, high=10**9):
 TASK_NAMES = {name: f"{name} ({task.NAME})" for name, task in TASKS.items()}
 TOKENIZERS = {"vq": "vq (VQ-VAE)"}
 DEVICES = {"auto": "auto (cuda if there is one)", "cpu": "cpu", "cuda": "cuda", "mps": "mps"}
+VIEWS = {"cells": "cells (a grid of glyphs)", "first-person": "first-person (drawn by a camera)"}
 GRIDS = {5: "5", 7: "7", 9: "9"}      # odd, to have a middle column
 # Where a run lies and what it runs on do not change what it is.
 NOT_COMPARED = ("name", "out", "device")
@@ -39,7 +40,8 @@ class Settings:
                 wrong = f"it takes a value of type {f.type.__name__}"
             elif choices and value not in choices and not (own and is_own(value)):
                 wrong = f"there is {', '.join(choices.values())}" + ", or FILE.py" * own
-            elif f.type in (int, float) and not limits["low"] <= value <= limits["high"]:
+            elif (f.type in (int, float) and value != f.default
+                  and not limits["low"] <= value <= limits["high"]):
                 wrong = f"it must be from {limits['low']} to {limits['high']}"
             if wrong:
                 raise UserError(f"{flag(f.name)} {value!r}: {wrong}")
@@ -58,12 +60,13 @@ class Config(Settings):
     device: str = setting("auto", "what to run on", DEVICES)
     # the world and its tokenizer
     grid: int = setting(5, "cells a side of every scene and view", GRIDS)
+    views: str = setting("cells", "how views are drawn; maps stay maps", VIEWS)
     n_train: int = setting(20000, "training examples", low=64, high=10**7)
     n_val: int = setting(500, "validation examples", low=16, high=10**6)
     n_test: int = setting(2000, "test examples of each split", low=16, high=10**6)
     data_seed: int = setting(0, "of data and tokenizer: equal for runs to be compared")
     tokenizer: str = setting("vq", "what makes codes of pictures", TOKENIZERS, own=True)
-    tokenizer_steps: int = setting(800, "steps of stage 1", low=100)
+    tokenizer_steps: int = setting(0, "steps of stage 1; 0: as many as the world needs", low=100)
     # the model
     n_layer: int = setting(2, "blocks", low=1, high=48)
     n_head: int = setting(4, "attention heads; must divide the width", low=1, high=256)
@@ -76,7 +79,6 @@ class Config(Settings):
                         "or cot=1 if they are trained")
     inputs: str = setting("", "FILE.py:NAME of your own that changes what the model reads in "
                           "training, see examples/scheduled_sampling.py")
-    rarity: float = setting(0.5, "weight of an imagined code: frequency ** -rarity", high=1)
     steps: int = setting(0, "steps of stage 2; 0: as many as the task needs")
     batch_size: int = setting(64, "examples a step", low=1)
     muon_lr: float = setting(0.02, "learning rate of the matrices in the blocks (Muon)", high=10)

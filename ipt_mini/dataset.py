@@ -1,6 +1,7 @@
 """Examples -> pixels -> codes -> Data, and what a run or a tokenizer has to agree with."""
 import hashlib
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -8,23 +9,39 @@ import torch
 from ipt_mini.own import is_own, source
 from ipt_mini.sequence import Data
 from ipt_mini.tasks import TASKS, make, splits
+from ipt_mini.tasks.camera import draw
 from ipt_mini.tasks.grid import render
 from ipt_mini.tasks.words import vocabulary
 
-FORMAT = 6                    # of all that is saved; a reader refuses any other
+FORMAT = 7                    # of all that is saved; a reader refuses any other
+FIELDS = "views", "imagination"      # of Examples that are pictures
 
 
-def encode(tokenizer, cells, rng):
-    """Cells (..., N, N), drawn as pixels with noise -> codes (..., N, N).
+class Pictures(NamedTuple):
+    """What a tokenizer learns from: M pictures of one size, each drawn twice."""
+    cells: np.ndarray          # (M, N, N)
+    pixels: torch.Tensor       # (M, H, W, 3) uint8
+    again: torch.Tensor        # the same in another light
+
+
+def painter(config, task, field):
+    """What draws the cells of one of the FIELDS of Examples: `render` draws maps, and everything in
+    the world of cells, `draw` what a viewer sees in first person."""
+    return draw if config.views == "first-person" and field not in task.MAPS else render
+
+
+def encode(tokenizer, cells, paint, rng):
+    """Cells (..., N, N), drawn as pixels with noise -> codes (..., h, w).
     A thousand at a time: pixels of all examples at once would fill a small machine's memory."""
     parts = np.array_split(cells, -(-len(cells) // 1000))
-    return torch.cat([tokenizer.encode(torch.from_numpy(render(part, rng))) for part in parts])
+    return torch.cat([tokenizer.encode(torch.from_numpy(paint(part, rng))) for part in parts])
 
 
-def to_data(examples, tokenizer, rng):
+def to_data(config, task, examples, tokenizer, rng):
     """The Data of Examples: what the model sees of them, on the tokenizer's device."""
-    views = encode(tokenizer, examples.views, rng)
-    imagination = encode(tokenizer, examples.imagination, rng)
+    views, imagination = (
+        encode(tokenizer, getattr(examples, field), painter(config, task, field), rng)
+        for field in FIELDS)
     pose, query, cot, answer = (torch.from_numpy(part.astype(np.int64)).to(views.device) for part in
                                 (examples.pose, examples.query, examples.cot, examples.answer))
     return Data(views, pose, query, imagination, cot, answer)
@@ -34,23 +51,29 @@ def prepare(config, task, split, tokenizer, n_examples):
     """(Examples, Data) of one split."""
     examples = make(task, split, n_examples, config.data_seed, config.grid)
     rng = np.random.default_rng([config.data_seed, splits(task).index(split), 1])
-    return examples, to_data(examples, tokenizer, rng)
+    return examples, to_data(config, task, examples, tokenizer, rng)
 
 
-def tokenizer_pixels(config, task, split, n_images):
-    """Pictures of all built-in tasks, and of `task`: (cells (M, N, N), and twice pixels
-    (M, 8N, 8N, 3), each time with another noise); `n_images` a task."""
+def tokenizer_pictures(config, task, split, n_images):
+    """Pictures of all built-in tasks, and of `task`, by what draws them: {painter: Pictures}, with
+    `n_images` a task; `draw` is first."""
     rng = np.random.default_rng([config.data_seed, zlib.crc32(split.encode())])
-    cells = []
+    cells = {draw: [], render: []}
     own = [task] if task not in TASKS.values() else []
     for shown in [*TASKS.values(), *own]:
         examples = make(shown, split, n_images, config.data_seed, config.grid)
-        views = examples.views.reshape(-1, config.grid, config.grid)
-        pictures = np.concatenate([views, examples.imagination])
-        cells.append(pictures[rng.permutation(len(pictures))[:n_images]])
-    cells = np.concatenate(cells)
-    pixels, again = (torch.from_numpy(render(cells, rng)) for _ in range(2))
-    return cells, pixels, again
+        for paint, parts in cells.items():
+            mine = [getattr(examples, field).reshape(-1, config.grid, config.grid)
+                    for field in FIELDS if painter(config, shown, field) is paint]
+            if mine:
+                mine = np.concatenate(mine)
+                parts.append(mine[rng.permutation(len(mine))[:n_images]])
+    return {paint: drawn_twice(np.concatenate(parts), paint, rng)
+            for paint, parts in cells.items() if parts}
+
+
+def drawn_twice(cells, paint, rng):
+    return Pictures(cells, *(torch.from_numpy(paint(cells, rng)) for _ in range(2)))
 
 
 def fingerprint(config, task, questions=True):
@@ -60,8 +83,8 @@ def fingerprint(config, task, questions=True):
     name = config.tokenizer.rpartition(":")[2]
     own = name + source(config.tokenizer) if is_own(config.tokenizer) else ""
     digest = hashlib.sha256(f"{FORMAT} {own}".encode())
-    _, pixels, _ = tokenizer_pixels(config, task, "train", 16)
-    digest.update(pixels.numpy().tobytes())
+    for pictures in tokenizer_pictures(config, task, "train", 16).values():
+        digest.update(pictures.pixels.numpy().tobytes())
     if questions:
         digest.update(repr(vocabulary(task)).encode())
         for field in make(task, "train", 16, config.data_seed, config.grid):

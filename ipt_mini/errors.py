@@ -53,7 +53,8 @@ def quiet_imports():
 
 def run_main(main):
     """Call main(); turn what a user can correct into one line and an exit code."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stderr = sys.stderr or open(os.devnull, "w")       # closed by whoever called us
     try:
         if sys.stdout is None:                     # closed by whoever called us

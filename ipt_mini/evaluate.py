@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ipt_mini import plots
-from ipt_mini.dataset import tokenizer_pixels
+from ipt_mini.dataset import tokenizer_pictures
 from ipt_mini.generate import DECODES, decode, decodes_of
 from ipt_mini.run import answer_ids, load_run, pick_device
 from ipt_mini.tasks.examples import splits
@@ -36,6 +36,12 @@ def proportion(right):
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     low, high = (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
     return dict(accuracy=percent(p), low=percent(low), high=percent(high), n=n)
+
+
+def decibels(pixels, true):
+    """PSNR of pixels (uint8 arrays), from the mean squared error over all."""
+    error = np.mean(np.square(pixels.astype(np.float32) - true))
+    return round(float(10 * np.log10(255 ** 2 / max(error, 1e-3))), 2)
 
 
 # --------------------------------------------------------------------------- accuracy, pictures
@@ -72,8 +78,11 @@ def figures_of(run, examples, out):
     by_kind = {kind: proportion(right[examples.kind == k]) for k, kind in enumerate(run.task.KINDS)}
     figures = dict(proportion(right), by_kind=by_kind)
     if out.imagination is not None:
-        cells = nearest_glyph(run.tokenizer.decode(out.imagination))
-        figures["imagination"] = imagination_quality(run.task, examples, cells, answer)
+        pixels = run.tokenizer.decode(out.imagination)
+        cells = run.read(pixels)
+        quality = imagination_quality(run.task, examples, cells, answer)
+        quality["psnr"] = decibels(pixels, run.paint("imagination", examples.imagination))
+        figures["imagination"] = quality
         figures["mistakes"] = [mistake(run.task, examples.take(e), cells[e], answer[e])
                                for e in np.flatnonzero(~right)[:3]]
     return figures
@@ -141,7 +150,7 @@ def replacement_test(run, data, examples):
                                                  pose=data.pose[shuffled])
     for name, seen in changed.items():
         given = run.decode(seen, "oracle").answer.cpu().numpy()
-        cells = nearest_glyph(run.tokenizer.decode(seen.imagination))
+        cells = run.read(run.tokenizer.decode(seen.imagination))
         read = run.task.rule(examples.views, examples.query, cells)
         counts = found if name == OTHER_ANSWER else np.ones_like(found)
         readable = counts & (read != UNREADABLE)
@@ -190,7 +199,7 @@ def samples(run, path, count=6):
         views = enumerate(run.tokenizer.decode(data.views[e]), 1)
         row = [(f"view {v}", view) for v, view in views]
         row.append(fill(text(examples.query[e], words), 16))
-        row.append(("true", render(examples.imagination[e])))
+        row.append(("true", run.paint("imagination", examples.imagination[e])))
         if "imagine" in outs:
             row.append(("imagined", run.tokenizer.decode(outs["imagine"].imagination[e])))
         answers = [f"{name}: {words[out.answer[e]]}" for name, out in outs.items()]
@@ -200,19 +209,27 @@ def samples(run, path, count=6):
 
 
 def tokenizer_report(run, path):
-    """Reconstructions and the codebook as a picture; figures over held-out cells."""
-    cells, pixels, _ = tokenizer_pixels(run.config, run.task, "val", 1000)
+    """Reconstructions and codes as a picture; figures over held-out pictures. PSNR is
+    against the clean drawing: a code tells nothing of light and noise."""
     tokenizer, K = run.tokenizer, run.tokenizer.n_codes
-    codes = tokenizer.encode(pixels)
-    decoded = tokenizer.decode(codes)
-    used, perplexity = usage(codes, K)
-    atlas = tokenizer.decode(torch.arange(K)[:, None, None])
-    pick = range(0, len(pixels), len(pixels) // 8)
-    rows = [[("input", pixels[i].numpy()) for i in pick], [("decoded", decoded[i]) for i in pick]]
-    rows += [[(f"code {k}", atlas[k]) for k in range(i, min(i + 9, K))] for i in range(0, K, 9)]
+    report, rows, all_codes = {}, [], []
+    for paint, (cells, pixels, _) in tokenizer_pictures(run.config, run.task, "val", 1000).items():
+        codes = tokenizer.encode(pixels)
+        drawn = tokenizer.decode(codes)
+        all_codes.append(codes.flatten())
+        if paint is render:
+            report["cells_right"] = round(100 * float((nearest_glyph(drawn) == cells).mean()), 3)
+        else:
+            report["pictures_psnr"] = decibels(drawn, paint(cells))
+        pick = range(0, len(cells), len(cells) // 8)
+        rows += [[("input", pixels[i].numpy()) for i in pick],
+                 [("decoded", drawn[i]) for i in pick]]
+    used, perplexity = usage(torch.cat(all_codes), K)
+    atlas = tokenizer.decode(torch.arange(min(K, 126))[:, None, None])
+    rows += [[(f"code {k}", atlas[k]) for k in range(i, min(i + 9, len(atlas)))]
+             for i in range(0, len(atlas), 9)]
     plots.strips(rows, path, scale=0.9)
-    return dict(cells_right=round(100 * float((nearest_glyph(decoded) == cells).mean()), 3),
-                codebook_usage=round(used, 3), codebook_perplexity=round(perplexity, 2))
+    return dict(report, codebook_usage=round(used, 3), codebook_perplexity=round(perplexity, 2))
 
 
 def lines(report):

@@ -1,7 +1,7 @@
 """Logits -> named loss terms. A term is a function of one LossInput that returns a scalar.
 
 A term of your own needs no change here: `--loss +examples/losses.py:discrepancy=0.5` adds one to
-the default. That file has four, from other papers.
+the default. That file has five.
 Shape letters: B sequences, L positions that predict something, V token ids, C = n_embd.
 """
 from typing import NamedTuple
@@ -21,28 +21,16 @@ class LossInput(NamedTuple):
     targets: torch.Tensor      # (B, L) token ids
     losses_of: dict            # segment -> (n,) indices of its positions among the L
     n_words: int               # the token id of code 0
-    weight: torch.Tensor       # (V,) weight of each token as a target, see `rarity`
     hidden: torch.Tensor = None        # (B, L, C) what the logits were computed from
     project: torch.nn.Module = None    # a layer C -> D, for terms on hidden states
     tokenizer: torch.nn.Module = None  # frozen; its codebook (K, D) and its pixel decoder
 
 
-def rarity(codes, n_codes, power):
-    """(K,) weights of codes as targets: frequency in `codes` to the power of -`power`, mean 1.
-
-    More than half of an imagined picture is floor or darkness. Objects are what it is about, and
-    they are rare; so rare codes weigh more. (Foreground weighting, without being told what is one.)
-    """
-    share = torch.bincount(codes.flatten(), minlength=n_codes) / codes.numel()
-    weight = share.clamp_min(1e-3) ** -power
-    return weight / (weight * share).sum()
-
-
-def cross_entropy(batch, segment, weight=None):
+def cross_entropy(batch, segment):
     """-log P(target), mean over the tokens of one segment."""
     here = batch.losses_of[segment]
     logits, targets = batch.logits[:, here].flatten(0, 1), batch.targets[:, here].flatten()
-    return F.cross_entropy(logits, targets, weight)
+    return F.cross_entropy(logits, targets)
 
 
 def answer(batch):
@@ -52,7 +40,7 @@ def answer(batch):
 
 def imagination(batch):
     """CE(imagined codes): the discrete stand-in for the paper's rectified flow."""
-    return cross_entropy(batch, IMAGINE, batch.weight)
+    return cross_entropy(batch, IMAGINE)
 
 
 def cot(batch):

@@ -81,10 +81,11 @@ class Model(nn.Module):
     the cell that it shows, and of the cell that it has to predict; tokens of a view also the pose
     of its camera."""
 
-    def __init__(self, config, n_words, n_codes, code_dim, max_order=64):
-        """config: sizes as in Config; code_dim: of a code; max_order: longest text, in words."""
+    def __init__(self, config, n_words, n_codes, code_dim, max_order=64, max_side=10):
+        """config: sizes as in Config; code_dim: of a code; max_order: longest text, in words;
+        max_side: of a picture, in codes, and of a scene, in cells."""
         super().__init__()
-        C, N = config.n_embd, config.grid
+        C, N = config.n_embd, max_side
         self.config, self.n_words = config, n_words
         vocab_size = n_words + n_codes
         self.token = nn.Embedding(vocab_size, C)

@@ -19,7 +19,8 @@ def orthogonal(matrix, steps=5, a=3.4445, b=-4.7750, c=2.0315):
 
 
 class Muon(torch.optim.Optimizer):
-    """For the matrices of hidden layers; Nesterov momentum, decoupled weight decay."""
+    """For matrices, and kernels as matrices (first dimension, the rest); Nesterov momentum,
+    decoupled weight decay."""
 
     def __init__(self, params, lr, weight_decay=0.0, momentum=0.95):
         super().__init__(params, dict(lr=lr, weight_decay=weight_decay, momentum=momentum))
@@ -29,9 +30,11 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             momentum = group["momentum"]
             for p in group["params"]:
+                if p.grad is None:
+                    continue
                 average = self.state[p].setdefault("average", torch.zeros_like(p))
                 average.lerp_(p.grad, 1 - momentum)
-                update = orthogonal(p.grad.lerp(average, momentum))
-                scale = max(1, p.shape[0] / p.shape[1]) ** 0.5
+                update = orthogonal(p.grad.lerp(average, momentum).flatten(1))
+                scale = max(1, update.shape[0] / update.shape[1]) ** 0.5
                 p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(update, alpha=-group["lr"] * scale)
+                p.add_(update.view_as(p), alpha=-group["lr"] * scale)

@@ -7,20 +7,21 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import numpy as np
 import torch
 
 from ipt_mini import plots
-from ipt_mini.checkpoint import load, restored, tokenizer_class
+from ipt_mini.checkpoint import get_reader, load, restored, tokenizer_maker
 from ipt_mini.config import Config, config_from
-from ipt_mini.dataset import fingerprint, prepare, to_data
+from ipt_mini.dataset import fingerprint, painter, prepare, to_data
 from ipt_mini.errors import UserError, blame
 from ipt_mini.generate import DECODES, decode, decodes_of
 from ipt_mini.model import Model
 from ipt_mini.own import is_own
 from ipt_mini.tasks import load_task
+from ipt_mini.tasks.grid import nearest_glyph, render
 from ipt_mini.tasks.words import text, vocabulary
 from ipt_mini.tokenizer import Tokenizer
 
@@ -32,6 +33,7 @@ class Run(NamedTuple):
     task: ModuleType
     model: Model
     tokenizer: Tokenizer
+    read: Callable = nearest_glyph     # imagined pictures (B, H, W, 3) -> cells (B, N, N)
 
     @property
     def answers(self):
@@ -47,11 +49,16 @@ class Run(NamedTuple):
         return prepare(self.config, self.task, split, self.tokenizer,
                        n_examples or self.config.n_test)
 
+    def paint(self, field, cells, rng=None):
+        """Cells of a field of Examples as this run's world draws them."""
+        return painter(self.config, self.task, field)(cells, rng)
+
     def ask(self, example, name=""):
         """Answer one example, Examples of one row, by one of DECODES: Answer."""
         fitting = decodes_of(self.config.branches)
         name = name or ("imagine" if "imagine" in fitting else fitting[0])
-        data = to_data(example, self.tokenizer, np.random.default_rng(0))
+        data = to_data(self.config, self.task, example, self.tokenizer,
+                       np.random.default_rng(0))
         out = self.decode(data, name)
         words = vocabulary(self.task)
         probabilities = dict(zip(self.task.ANSWERS, out.probabilities[0].tolist()))
@@ -111,15 +118,18 @@ def load_run(path, device="cpu", task="", tokenizer=""):
                         "command to resume")
     task_module = load_task(named_again(path, "task", config.task, task))
     tokenizer = named_again(path, "tokenizer", config.tokenizer, tokenizer)
-    here = fingerprint(replace(config, tokenizer=tokenizer), task_module)
+    config = replace(config, tokenizer=tokenizer)
+    here = fingerprint(config, task_module)
     if there != here:
         raise UserError(f"{path}: trained by code with other tasks, words, pictures or own files; "
                         "rerun its train.py command under another --name", 1)
-    tokenizer = restored(tokenizer_class(tokenizer), saved, file)
+    tokenizer = restored(tokenizer_maker(config), saved, file)
     with blame(file):
         model = new_model(config, task_module, tokenizer).eval()
         model.load_state_dict(saved["parts"][0])
-    return Run(path, config, task_module, model.to(device), tokenizer.to(device))
+    maps = painter(config, task_module, "imagination") is render
+    read = nearest_glyph if maps else get_reader(config, task_module, path).read
+    return Run(path, config, task_module, model.to(device), tokenizer.to(device), read)
 
 
 def named_again(path, name, there, here):

@@ -1,19 +1,26 @@
-"""The image tokenizer, a small VQ-VAE: 8 x 8 pixels of a cell -> one code -> 8 x 8 pixels.
+"""The image tokenizer, a small VQ-VAE: 8 x 8 pixels -> one code -> 8 x 8 pixels.
 
 VQ-VAE: van den Oord et al. 2017 (arXiv 1711.00937); the EMA codebook is its appendix A.1.
 Shape letters: B images, H x W pixels, h = H / 8 and w = W / 8 codes, D dimensions of a code,
 K codes in the codebook, M vectors to quantize.
 
-A tokenizer of your own (`--tokenizer FILE.py:NAME`) is a module that is made without arguments and
-has n_codes (K), codebook (K, D), decoder, encode, decode and loss as they are here;
-examples/fsq.py is one.
+A tokenizer of your own (`--tokenizer FILE.py:NAME`) is a module that is made from the name of the
+world, see SIZES, and has n_codes (K), codebook (K, D), decoder, encode, decode and loss as they are
+here; examples/fsq.py is one.
 """
 import torch
 import torch.nn.functional as F
 from torch import nn
 from tqdm import trange
 
-PATCH = 8                     # pixels a side of the cell that one code stands for
+from ipt_mini.muon import Muon
+
+PATCH = 8                     # pixels a side that one code stands for
+SIZES = {  # by world: codes, width of the layers, codes a side that the decoder draws one from
+    "cells": dict(n_codes=32, width=128, context=1),
+    "first-person": dict(n_codes=512, width=192, context=3),
+}
+TOKENIZER_STEPS = {"cells": 400, "first-person": 1600}
 
 
 class Codebook(nn.Module):
@@ -82,25 +89,26 @@ class Codebook(nn.Module):
 
 class Tokenizer(nn.Module):
     """Convolutional encoder -> codebook -> convolutional decoder.
-    Kernels are as large as their strides, so a code depends on the pixels of its own cell alone:
-    the same glyph gets the same code wherever it is."""
+    The encoder's kernels are as large as their strides, so a code depends on its own pixels alone:
+    the same glyph gets the same code wherever it is. In first person the decoder looks at the
+    neighbours of a code too: they tell where on its pixels an object lies."""
 
-    n_codes = 32
     dim = 16
-    width = 128
-    warmup = 0.375            # first part of the training, of a plain autoencoder without codes
+    warmup = 0.25             # first part of the training, of a plain autoencoder without codes
     beta = 0.25               # weight of the commitment loss
 
-    def __init__(self):
+    def __init__(self, world="cells"):
         super().__init__()
-        width, dim = self.width, self.dim
+        size = SIZES[world]
+        width, dim, context = size["width"], self.dim, size["context"]
+        self.n_codes = size["n_codes"]
         self.encoder = nn.Sequential(
             nn.Conv2d(3, width, PATCH, PATCH), nn.GELU(),
             nn.Conv2d(width, width, 1), nn.GELU(),
             nn.Conv2d(width, dim, 1))
         self.quantizer = Codebook(self.n_codes, dim)
         self.decoder = nn.Sequential(
-            nn.Conv2d(dim, width, 1), nn.GELU(),
+            nn.Conv2d(dim, width, context, padding=context // 2), nn.GELU(),
             nn.Conv2d(width, width, 1), nn.GELU(),
             nn.ConvTranspose2d(width, 3, PATCH, PATCH))
 
@@ -157,18 +165,25 @@ def usage(codes, n_codes):
     return (share > 0).float().mean().item(), entropy.exp().item()
 
 
-def train_tokenizer(make, pixels, again, seed=0, steps=800, batch=32, lr=1e-2):
-    """A tokenizer, made by `make()` and trained on pixels (n, H, W, 3); `again`: see its loss."""
+def train_tokenizer(make, pictures, seed=0, steps=400, batch=32, muon_lr=0.05, adam_lr=3e-3):
+    """A tokenizer, made by `make()`. pictures: a list of one or two Pictures; every fourth batch is
+    of the last."""
     g = torch.Generator().manual_seed(seed)
+    device = pictures[0].pixels.device
     with torch.random.fork_rng(devices=[]):             # the layers start from this seed alone
         torch.default_generator.manual_seed(seed)
-        model = make().to(pixels.device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps, pct_start=0.1)
+        model = make().to(device)
+    kernels = [p for p in model.parameters() if p.dim() > 1]
+    biases = [p for p in model.parameters() if p.dim() < 2]
+    optimizers = [kernels and Muon(kernels, muon_lr), biases and torch.optim.AdamW(biases, adam_lr)]
+    optimizers = [one for one in optimizers if one]
+    falling = [torch.optim.lr_scheduler.LambdaLR(one, lambda step: min(1, 2 - 2 * step / steps))
+               for one in optimizers]
     for step in trange(steps, desc="tokenizer", leave=False, disable=None):
-        rows = torch.randint(len(pixels), (batch,), generator=g).to(pixels.device)
-        optimizer.zero_grad()
+        _, pixels, again = pictures[-1 if step % 4 == 3 else 0]
+        rows = torch.randint(len(pixels), (batch,), generator=g).to(device)
+        model.zero_grad()
         model.loss(pixels[rows], again[rows], step / steps).backward()
-        optimizer.step()
-        schedule.step()
+        for one in (*optimizers, *falling):
+            one.step()
     return model.eval()

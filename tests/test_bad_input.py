@@ -285,8 +285,9 @@ def test_own_inputs_that_are_none(world, quick, inputs, words):
 
 
 @pytest.mark.parametrize("tokenizer, words", [
-    ("def T():\n    raise KeyError('mine')\n", "'mine'"), ("T = 7\n", "--tokenizer terms.py:T"),
-    ("import torch\n\n\nclass T(torch.nn.Linear):\n    def __init__(self):\n"
+    ("def T(world):\n    raise KeyError('mine')\n", "'mine'"),
+    ("T = 7\n", "--tokenizer terms.py:T"),
+    ("import torch\n\n\nclass T(torch.nn.Linear):\n    def __init__(self, world):\n"
      "        super().__init__(2, 2)\n", "--tokenizer terms.py:T")])
 def test_own_tokenizers_that_are_none(world, quick, tokenizer, words):
     (world / "terms.py").write_text(tokenizer)

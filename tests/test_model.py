@@ -11,7 +11,7 @@ import train
 from ipt_mini import generate
 from ipt_mini.config import Config, config_from
 from ipt_mini.errors import UserError
-from ipt_mini.losses import LOSSES, LossInput, complete_loss, parse_loss, rarity
+from ipt_mini.losses import LOSSES, LossInput, complete_loss, parse_loss
 from ipt_mini.model import Model
 from ipt_mini.muon import Muon, orthogonal
 from ipt_mini.own import load_own
@@ -352,7 +352,7 @@ def test_which_decodes_fit_which_branches():
 
 
 # --------------------------------------------------------------------------------------- losses
-def batch_for(data, weight=None):
+def batch_for(data):
     """A LossInput over all segments with random logits and states, and an untrained tokenizer."""
     torch.manual_seed(0)
     where, (_, targets) = layout(data, ALL), pack(data, ALL, N_WORDS)
@@ -360,33 +360,30 @@ def batch_for(data, weight=None):
     torch.nn.init.normal_(tokenizer.codebook)
     logits = torch.randn(*targets.shape, N_WORDS + N_CODES, requires_grad=True)
     hidden = torch.randn(*targets.shape, 32, requires_grad=True)
-    weight = torch.ones(N_WORDS + N_CODES) if weight is None else weight
-    return LossInput(logits, targets, where.losses_of, N_WORDS, weight, hidden,
+    return LossInput(logits, targets, where.losses_of, N_WORDS, hidden,
                      torch.nn.Linear(32, CODE_DIM), tokenizer)
 
 
 @pytest.mark.parametrize("term, segment", [
     ("answer", ANSWER), ("imagination", IMAGINE), ("cot", THINK)])
 def test_each_loss_is_cross_entropy_on_its_own_segment(data, term, segment):
-    batch = batch_for(data, weight=torch.rand(N_WORDS + N_CODES) + 0.1)
+    batch = batch_for(data)
     loss = LOSSES[term](batch)
     loss.backward()
     segments = torch.tensor([row[0] for row in tokens_by_hand(data, ALL) if row[5]])
     assert ((batch.logits.grad.abs().sum(-1) > 0) == (segments == segment)).all()
-    total = weights = 0.0
+    by_hand = []
     for e in range(len(data.answer)):
         for l in (segments == segment).nonzero().flatten().tolist():
             target = batch.targets[e, l]
-            w = batch.weight[target].item() if term == "imagination" else 1.0
-            total -= w * batch.logits[e, l].log_softmax(0)[target].item()
-            weights += w
-    assert loss.item() == pytest.approx(total / weights, abs=1e-4)
+            by_hand.append(-batch.logits[e, l].log_softmax(0)[target].item())
+    assert loss.item() == pytest.approx(sum(by_hand) / len(by_hand), abs=1e-4)
 
 
 VARIANTS = load_own(f"{EXAMPLES}/losses.py")
 
 
-@pytest.mark.parametrize("term", ["discrepancy", "smoothed", "soft_decode", "latent"])
+@pytest.mark.parametrize("term", ["discrepancy", "smoothed", "soft_decode", "latent", "rare"])
 def test_each_variant_by_hand_and_only_on_imagined_cells(term):
     data = DATA["pt"].take(slice(3))
     batch = batch_for(data)
@@ -397,8 +394,15 @@ def test_each_variant_by_hand_and_only_on_imagined_cells(term):
     source = batch.hidden if term == "latent" else batch.logits
     moved = (source.grad.abs().sum(-1) > 0).any(0)
     assert moved.nonzero().flatten().tolist() == here
-    if term != "latent":
+    if term not in ("latent", "rare"):
         assert not batch.logits.grad[..., :N_WORDS].any()      # words have no part in it
+    if term == "rare":
+        codes = batch.targets[:, here].flatten().tolist()
+        weights = [(codes.count(code) / len(codes)) ** -0.5 for code in codes]
+        logs = batch.logits[:, here].log_softmax(-1).flatten(0, 1)
+        total = sum(-w * logs[i, code] for i, (w, code) in enumerate(zip(weights, codes)))
+        assert torch.allclose(loss, total / sum(weights), atol=1e-4)
+        return
     with torch.no_grad():
         for e in range(3):
             for l in here:
@@ -417,14 +421,6 @@ def test_each_variant_by_hand_and_only_on_imagined_cells(term):
                     projected = batch.project(batch.hidden[e, l])
                     by_hand.append(1 - F.cosine_similarity(projected, book[t], dim=0))
     assert torch.allclose(loss, torch.stack(by_hand).mean(), atol=1e-4)
-
-
-def test_rare_codes_weigh_more_and_one_on_average():
-    codes = torch.tensor([[0] * 12, [1] * 3 + [2] * 9])
-    weight = rarity(codes, 4, 0.5)
-    assert torch.allclose(weight[codes].mean(), torch.tensor(1.0))
-    assert torch.allclose(weight[1] / weight[0], torch.tensor(2.0))          # (12 / 3) ** 0.5
-    assert torch.equal(rarity(codes, 3, 0.0), torch.ones(3))
 
 
 def test_weights_and_their_schedule():
@@ -644,7 +640,7 @@ def test_muon_is_that_of_torch(shape):
 def test_batches_come_in_uneven_shares_first_and_all_examples_later():
     config = Config(task="pt", n_train=640, steps=100, batch_size=64, curriculum=0.5)
     task, kind = TASKS["pt"], np.arange(640) % 4
-    data = train.TrainingSet(*[None] * 5, kind, task.CURRICULUM)
+    data = train.TrainingSet(*[None] * 4, kind, task.CURRICULUM)
     early = np.concatenate([kind[train.get_batch(step, config, data)] for step in range(50)])
     assert np.abs(np.bincount(early) / len(early) - task.CURRICULUM).max() < 0.03
     epoch = torch.cat([train.get_batch(step, config, data) for step in range(60, 70)])

@@ -19,7 +19,7 @@ def house(tmp_path, monkeypatch):
     """A repository with one page and one result, measured with the present defaults."""
     monkeypatch.setattr(report, "ROOT", tmp_path)
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(report, "defaults", lambda: "now")
+    monkeypatch.setattr(report, "defaults", lambda views="cells": "now")
     (tmp_path / "results").mkdir()
     page = tmp_path / "README.md"
     page.write_text("before\n<!-- some -->\n<!-- /some -->\nafter\n")
@@ -99,7 +99,7 @@ def change_world(monkeypatch):
 
 
 def change_steps(monkeypatch):
-    monkeypatch.setattr(report.TASKS["mvc"], "STEPS", 10)
+    monkeypatch.setattr(report.TASKS["mvc"], "STEPS", {"cells": 10})
 
 
 def change_supervision(monkeypatch):
@@ -107,7 +107,7 @@ def change_supervision(monkeypatch):
 
 
 def change_tokenizer(monkeypatch):
-    monkeypatch.setattr(report.Tokenizer, "width", 64)
+    monkeypatch.setattr(report.Tokenizer, "warmup", 0.5)
 
 
 def change_glyph(monkeypatch):

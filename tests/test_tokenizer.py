@@ -3,9 +3,10 @@ import pytest
 import torch
 
 from ipt_mini.config import Config
-from ipt_mini.dataset import tokenizer_pixels
+from ipt_mini.dataset import tokenizer_pictures
 from ipt_mini.tasks import TASKS
-from ipt_mini.tasks.grid import nearest_glyph
+from ipt_mini.tasks.camera import draw
+from ipt_mini.tasks.grid import nearest_glyph, render
 from ipt_mini.tokenizer import Codebook, Tokenizer, to_images, train_tokenizer, usage
 
 
@@ -150,16 +151,56 @@ def test_encode_takes_any_number_of_pictures_in_front():
 
 def test_it_learns_the_glyphs_the_same_way_each_time():
     """A short training. tests/slow has the whole one, after which all cells are right."""
-    _, pixels, again = tokenizer_pixels(Config(), TASKS["pt"], "train", 300)
-    cells, held_out, _ = tokenizer_pixels(Config(), TASKS["pt"], "val", 100)
+    pictures = [*tokenizer_pictures(Config(), TASKS["pt"], "train", 300).values()]
+    held_out = tokenizer_pictures(Config(), TASKS["pt"], "val", 100)[render]
     torch.manual_seed(5)
-    one = train_tokenizer(Tokenizer, pixels, again, seed=3, steps=120, batch=16)
+    one = train_tokenizer(Tokenizer, pictures, seed=3, steps=120, batch=16)
     torch.rand(9)
     before = torch.get_rng_state()
-    two = train_tokenizer(Tokenizer, pixels, again, seed=3, steps=120, batch=16)
+    two = train_tokenizer(Tokenizer, pictures, seed=3, steps=120, batch=16)
     assert torch.equal(torch.get_rng_state(), before) and not one.training
     for name, value in one.state_dict().items():
         assert torch.equal(value, two.state_dict()[name]), name
-    right = nearest_glyph(one.decode(one.encode(held_out))) == cells
+    right = nearest_glyph(one.decode(one.encode(held_out.pixels))) == held_out.cells
     assert right.mean() > 0.6, right.mean()
-    assert to_images(pixels[:1]).min() >= -1 and to_images(pixels[:1]).max() <= 1
+    images = to_images(held_out.pixels)
+    assert images.min() >= -1 and images.max() <= 1
+
+
+def test_pictures_for_the_tokenizer_are_drawn_as_each_task_draws_them():
+    """In first person maps stay maps: what PT shows, and what MVC imagines."""
+    by_painter = tokenizer_pictures(Config(views="first-person"), TASKS["pt"], "train", 20)
+    assert list(by_painter) == [draw, render]
+    assert [len(pictures.cells) for pictures in by_painter.values()] == [60, 40]
+    for paint, (cells, pixels, again) in by_painter.items():
+        clean = torch.from_numpy(paint(cells)).int()
+        for noisy in (pixels, again):
+            assert 1 < (noisy - clean).abs().float().mean() < 20
+        assert (pixels != again).float().mean() > 0.8
+    assert list(tokenizer_pictures(Config(), TASKS["pt"], "train", 20)) == [render]
+
+
+def test_two_sets_of_pictures_are_both_learnt(monkeypatch):
+    """Three batches of the first, one of the last."""
+    seen = []
+
+    class Spy(Tokenizer):
+        def loss(self, pixels, again, part):
+            seen.append(pixels.shape[1])
+            return super().loss(pixels, again, part)
+    config = Config(views="first-person")
+    pictures = [*tokenizer_pictures(config, TASKS["pt"], "train", 20).values()]
+    train_tokenizer(Spy, pictures, steps=8, batch=4)
+    assert seen == [48, 48, 48, 40] * 2
+
+
+def test_in_first_person_the_decoder_looks_at_the_neighbours_and_no_farther():
+    torch.manual_seed(0)
+    tokenizer = Tokenizer("first-person").eval()
+    torch.nn.init.normal_(tokenizer.codebook)
+    codes = torch.randint(512, (1, 6, 6))
+    other = codes.clone()
+    other[0, 2, 2] = (codes[0, 2, 2] + 1) % 512
+    changed = (tokenizer.decode(codes) != tokenizer.decode(other)).any(-1)[0]
+    where = changed.reshape(6, 8, 6, 8).any((1, 3))
+    assert where[1:4, 1:4].all() and where.sum() == 9

@@ -5,7 +5,7 @@ from ipt_mini.tasks import mvc, pet, pt
 from ipt_mini.tasks.examples import Examples, make, splits
 
 TASKS = {"pet": pet, "pt": pt, "mvc": mvc}
-NEEDED = ("NAME", "ANSWERS", "KINDS", "CHANCE", "OWN_WORDS", "STEPS", "CURRICULUM",
+NEEDED = ("NAME", "ANSWERS", "KINDS", "CHANCE", "OWN_WORDS", "MAPS", "STEPS", "CURRICULUM",
           "ANSWER_WEIGHT", "WORLDS", "questions", "rule", "flip", "balance")
 
 

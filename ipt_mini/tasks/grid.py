@@ -19,7 +19,7 @@ MARKS = {  # one hex byte a row, one bit a pixel; the last four are the viewer's
     "two": "3c660c1830607e00", "mid": "c3e7ffdbc3c3c300",
     "north": "183c7effdb181800", "east": "183870fefe703818",
     "south": "001818dbff7e3c18", "west": "181c0e7f7f0e1c18"}
-SHAPES = {"ball": "003c7e7e7e7e3c00", "box": "007e424242427e00",
+SHAPES = {"ball": "003c7e7e7e7e3c00", "box": "ffffc3c3c3c3ffff",
           "cone": "0018183c3c7e7e00", "star": "1818ff7e3c7e6642"}
 COLOURS = {"red": (214, 48, 49), "green": (0, 148, 82),
            "blue": (35, 99, 235), "pink": (222, 80, 205)}
@@ -43,25 +43,33 @@ def _glyph(name):
 
 
 GLYPHS = np.stack([_glyph(name) for name in NAMES])    # (kinds, 8, 8, 3)
-_GAINS = np.linspace(1 - BRIGHTNESS, 1 + BRIGHTNESS, 16)
-# Every glyph at every brightness, (16, kinds, 8, 8, 3); the noise fits into what clip leaves free.
-_LIT = np.stack([np.clip(GLYPHS * gain, NOISE, 255 - NOISE) for gain in _GAINS]).astype(np.uint8)
+# Every grey level at 16 degrees of brightness; the noise fits into what clip leaves free.
+_GAINS = np.linspace(1 - BRIGHTNESS, 1 + BRIGHTNESS, 16)[:, None]
+_LIT = np.clip(np.arange(256) * _GAINS, NOISE, 255 - NOISE).astype(np.uint8)
 
 
 def render(cells, rng=None):
-    """Draw cells (..., H, W) as pixels (..., 8H, 8W, 3) uint8.
-    With a Generator every cell gets its own brightness and every pixel its own noise, so that the
-    tokenizer has something to be robust to; without one the glyphs are clean."""
+    """Draw cells (..., H, W) as pixels (..., 8H, 8W, 3) uint8, see `lit`."""
+    tiles = np.moveaxis(GLYPHS[cells], -3, -4)                       # (..., H, 8, W, 8, 3)
+    *lead, h, _, w, _, _ = tiles.shape
+    return lit(tiles.reshape(*lead, 8 * h, 8 * w, 3), rng)
+
+
+def lit(pixels, rng):
+    """Clean pixels (..., 8H, 8W, 3) in changing light: every 8 x 8 of them with a brightness of its
+    own, every one with its own noise, so that the tokenizer has something to be robust to.
+    rng: a Generator, or None for no light and no noise."""
     if rng is None:
-        tiles = GLYPHS[cells]                                        # (..., H, W, 8, 8, 3)
-    else:
-        brightness = rng.integers(0, len(_LIT), cells.shape, dtype=np.uint8)
-        tiles = _LIT[brightness, cells]
-        noise = np.frombuffer(rng.bytes(tiles.size), np.uint8) % (2 * NOISE)
-        tiles = tiles + noise.reshape(tiles.shape) - np.uint8(NOISE)
-    *lead, h, w, _, _, _ = tiles.shape
-    tiles = np.moveaxis(tiles, -3, -4)                               # (..., H, 8, W, 8, 3)
-    return tiles.reshape(*lead, 8 * h, 8 * w, 3)
+        return pixels
+    *lead, height, width, _ = pixels.shape
+    h, w = height // 8, width // 8
+    tiles = pixels.reshape(*lead, h, 8, w, 8, 3)
+    brightness = rng.integers(0, len(_LIT), (*lead, h, 1, w, 1, 1), np.uint8)
+    tiles = _LIT[brightness, tiles]
+    noise = np.frombuffer(rng.bytes(tiles.size), np.uint8)
+    noise = noise.reshape(tiles.shape) % (2 * NOISE)
+    tiles = tiles + noise - np.uint8(NOISE)
+    return tiles.reshape(pixels.shape)
 
 
 def nearest_glyph(pixels):

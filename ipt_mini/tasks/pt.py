@@ -22,7 +22,8 @@ ANSWERS = tuple(word for word in ID if "-" in word)
 KINDS = ("forward left", "forward right", "reverse left", "reverse right")
 CHANCE = 0.25
 OWN_WORDS = ()
-STEPS = 1000                    # of the model's training
+MAPS = ("views",)               # fields that are seen from above, in first person too
+STEPS = {"cells": 1000, "first-person": 3000}    # of the model's training, by world
 # Shares of the kinds early in training. Which side to look at is a parity of three facts: where 1
 # lies, the way walked, left or right. Evenly drawn, none of them alone tells anything about it, and
 # gradient descent finds nothing to begin with.
@@ -92,7 +93,7 @@ def questions(rng, b, n, walls, objects, lengths):
     side = turn ^ reverse                                # walking 2 to 1 swaps the sides
     gaze = gaze[side, rows]
     imagination, _ = look(scene, gaze * n * n + mid, camera=True)
-    examples = Examples(
+    return Examples(
         views=drawn.reshape(b, 1, n, n),
         pose=np.zeros((b, 1, 3), int),
         query=phrase("walk", ZERO + 1 + reverse, "to", ZERO + 2 - reverse,
@@ -105,7 +106,6 @@ def questions(rng, b, n, walls, objects, lengths):
                    "see", names_in(imagination, things.shape[1])),
         kind=2 * reverse + turn,
         scene=scene)
-    return examples
 
 
 def random_routes(rng, b, n, lengths):

@@ -4,14 +4,16 @@ import json
 import numpy as np
 import pytest
 import test_tasks as tests
+import torch
 from conftest import call
 
 from ipt_mini.checkpoint import load
 from ipt_mini.config import Config
-from ipt_mini.dataset import tokenizer_pixels
+from ipt_mini.dataset import tokenizer_pictures
+from ipt_mini.evaluate import decibels
 from ipt_mini.tasks import TASKS
 from ipt_mini.tasks.grid import GLYPHS, nearest_glyph, render
-from ipt_mini.tokenizer import Tokenizer, train_tokenizer, usage
+from ipt_mini.tokenizer import Tokenizer, train_tokenizer
 
 pytestmark = pytest.mark.slow
 N = 10_000                    # of training splits; a fifth where few drawn questions are kept
@@ -63,23 +65,28 @@ def test_noise_never_turns_one_glyph_into_another():
     assert np.array_equal(nearest_glyph(render(cells, np.random.default_rng(1))), cells)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_whole_tokenizer_training_gets_all_cells_right(seed):
-    """With the defaults; every glyph then has a code of its own, and no code two glyphs."""
+    """With the defaults; every glyph has one code of its own, and is drawn cleanly by it."""
     config = Config(data_seed=seed)
-    _, pixels, again = tokenizer_pixels(config, TASKS["pt"], "train", 2000)
-    cells, held_out, _ = tokenizer_pixels(config, TASKS["pt"], "val", 1000)
-    tokenizer = train_tokenizer(Tokenizer, pixels, again, seed)
+    pictures = [*tokenizer_pictures(config, TASKS["pt"], "train", 2000).values()]
+    cells, held_out, _ = tokenizer_pictures(config, TASKS["pt"], "val", 1000)[render]
+    tokenizer = train_tokenizer(Tokenizer, pictures, seed)
     codes = tokenizer.encode(held_out)
     right = nearest_glyph(tokenizer.decode(codes)) == cells
     assert right.mean() >= 0.999, right.mean()
     pairs = {(cell, code) for cell, code in zip(cells.flat, codes.flatten().tolist())}
-    assert len(pairs) < 1.25 * len(set(cells.flat))
-    assert usage(codes, tokenizer.n_codes)[0] > 0.7
+    assert len(pairs) <= 1.1 * len(set(cells.flat))
+    often = [code for code, count in enumerate(torch.bincount(codes.flatten())) if count > 20]
+    drawn = tokenizer.decode(torch.tensor(often)[:, None, None])
+    kinds = nearest_glyph(drawn)[:, 0, 0]
+    assert len(set(kinds)) == len(often), "two codes of one glyph"
+    for kind, picture in zip(kinds, drawn):
+        assert decibels(picture, GLYPHS[kind]) > 30, kind
 
 
 def test_a_short_tokenizer_training_still_starts_the_codebook(tmp_path, monkeypatch):
-    """The warm-up is a share of the steps, not a number of them."""
+    """The warm-up is a share of the steps, not a number of them: half of the default is enough."""
     monkeypatch.chdir(tmp_path)
     code, _, err = call(
         "train.py --task pt --steps 2 --n-train 64 --n-val 16 --n-test 16 --batch-size 16 "

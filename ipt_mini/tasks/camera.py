@@ -1,0 +1,116 @@
+"""The same views in first person: a camera draws egocentric cells as a picture in perspective.
+
+The camera looks over the viewer's shoulder. Walls and objects stand upright, shrink with distance
+and hide what is behind them; the X lies on the floor, and the floor of a DARK cell is dark. At the
+bottom is the compass, as in the cells.
+On the screen, `aside` and `down` are 0 straight ahead: a point that is `far` from the camera,
+`right` of it and `height` above the floor is at aside = right / far, down = (EYE - height) / far.
+Shape letters: B pictures, N cells a side of a view, P = N * N, S = 8 (N + 1) pixels a side of a
+picture: N + 1 codes.
+"""
+from functools import lru_cache
+
+import numpy as np
+
+from ipt_mini.tasks.grid import (DARK, FLOOR, GLYPHS, OBJECT, WALL, X, from_viewer, lit,
+                                 viewer_cell)
+
+BACK, EYE = 0.6, 0.5          # of the camera: steps behind the viewer, height; in parts of N
+WIDE = 0.85                   # half the width of the screen, as `aside`
+CLEAR = 255                   # no colour: what is behind shows
+
+
+def compass_at(n):
+    """The rows and columns of pixels that show the compass: those of one code, bottom centre."""
+    left = (n + 1) // 2 * 8
+    return slice(8 * n, 8 * n + 8), slice(left, left + 8)
+
+
+@lru_cache
+def _screen(n):
+    """(down, aside), each (S,): of the pixels' rows and columns. The screen reaches from the top of
+    a wall in the last row to the near edge of the viewer's cell, above the compass."""
+    top = (EYE * n - 1) / (BACK * n + n - 1)
+    bottom = EYE * n / (BACK * n - 0.5)
+    size = 8 * (n + 1)
+    middle = np.arange(size) + 0.5
+    return top + middle * (bottom - top) / (size - 8), (2 * middle / size - 1) * WIDE
+
+
+@lru_cache
+def _layers(n):
+    """What a pixel may show, from back to front: the floor, then what stands upright, row by row.
+    A layer is (cell (S, S), P where it has none, texel (S, S): row * 8 + column in its glyph)."""
+    back, eye = BACK * n, EYE * n
+    down, aside = _screen(n)
+    far = eye / down[:, None]                            # of the floor's points
+    right = far * aside
+    ahead = far - back + 0 * right
+    step = np.round(ahead)
+    layers = [_layer(n, step, right, step - ahead)]
+    for step in range(n - 1, -1, -1):
+        far = step + back
+        height = (eye - down * far)[:, None]
+        right = far * aside + 0 * height
+        layers.append(_layer(n, step, right, 0.5 - height))
+    return layers
+
+
+def _layer(n, ahead, right, below):
+    """ahead: steps from the viewer to the cells; right, below (S, S): of a point, in steps from the
+    middle of the view and from that of its glyph."""
+    column = np.round(right)
+    inside = (ahead >= 0) & (ahead < n) & (np.abs(column) <= n // 2) & (np.abs(below) < 0.5)
+    cell = np.where(inside, (n - 1 - ahead) * n + n // 2 + column, n * n)
+    row, col = (np.floor(8 * (part + 0.5)).clip(0, 7) for part in (below, right - column))
+    return cell.astype(int), (row * 8 + col).astype(int)
+
+
+def _paint():
+    """(palette (colours, 3), lying, standing): the latter (kinds, 64), a colour for each pixel of a
+    glyph."""
+    palette, colour = np.unique(GLYPHS.reshape(-1, 3), axis=0, return_inverse=True)
+    colour = colour.reshape(-1, 64).astype(np.uint8)
+    paper = colour[FLOOR, 0]
+    kind = np.arange(len(colour))[:, None]
+    lying = np.where((kind == X) | (kind == DARK), colour, paper)
+    standing = np.where((kind == WALL) | (kind >= OBJECT), colour, CLEAR)
+    standing[standing == paper] = CLEAR                  # an object is what is inked of its glyph
+    standing[WALL] = colour[WALL, 0]                     # far away, bricks are noise
+    return palette, lying, standing
+
+
+PALETTE, LYING, STANDING = _paint()
+
+
+def draw(views, rng=None):
+    """Draw egocentric views (..., N, N) of cells as pictures (..., S, S, 3) uint8.
+    With a Generator light and noise vary, as in `grid.render`."""
+    *lead, n, _ = views.shape
+    views = views.reshape(-1, n * n)
+    outside = np.full((len(views), 1), DARK, np.uint8)
+    cells = np.concatenate([views, outside], 1)                      # (B, P + 1)
+    floor, *upright = _layers(n)
+    cell, texel = floor
+    colour = LYING[cells[:, cell], texel]                            # (B, S, S)
+    for cell, texel in upright:
+        there = STANDING[cells[:, cell], texel]
+        colour = np.where(there == CLEAR, colour, there)
+    picture = PALETTE[colour]
+    rows, columns = compass_at(n)
+    picture[:, rows, columns] = GLYPHS[cells[:, viewer_cell(n)]]
+    return lit(picture, rng).reshape(*lead, *picture.shape[1:])
+
+
+def windows(n, side=12):
+    """(P, side * side): for each cell the pixels, row * S + column, around the upright glyph there,
+    one and a half times its size. The viewer's own cell has its compass."""
+    down, aside = _screen(n)
+    ahead, right = from_viewer(np.arange(n * n), n)
+    far = (ahead + BACK * n)[:, None]
+    part = (np.arange(side) + 0.5) / side * 1.5 - 0.75               # of the glyph, 0 its middle
+    row = np.abs(((EYE * n - 0.5 + part) / far)[:, :, None] - down).argmin(2)
+    col = np.abs(((right[:, None] + part) / far)[:, :, None] - aside).argmin(2)
+    here = [one.start + np.arange(side) * 8 // side for one in compass_at(n)]
+    row[viewer_cell(n)], col[viewer_cell(n)] = here
+    return (row[:, :, None] * len(down) + col[:, None]).reshape(n * n, -1)
