@@ -50,7 +50,8 @@ def evaluate_one(run, options):
     decodes = decode_named(run, options.decode) if options.decode else None
     report = evaluate(run, splits_named(run, options.splits), decodes, options.n)
     print("\n".join(lines(report)))
-    write_json(run.path / "eval.json", dict(machine=machine(), options=asdict(options), **report))
+    write_json(run.path / f"{run.titled('eval')}.json",
+               dict(machine=machine(), options=asdict(options), **report))
 
 
 def replace_one(run, options):
@@ -68,7 +69,7 @@ def replace_one(run, options):
     for r in flips:
         print(f"opposite question, {r['decode']}: right {r['accuracy']}% [{r['low']}, {r['high']}] "
               f"n {r['n']}, the old answer {r['stays']}%")
-    write_json(run.path / "replace.json",
+    write_json(run.path / f"{run.titled('replace')}.json",
                dict(machine=machine(), split=names[0], rows=rows, flips=flips))
 
 
@@ -89,12 +90,12 @@ def main():
     options = parse(Options, __doc__)
     device = pick_device(options.device)
     for path in options.runs:
-        run = load_run(path, device, options.task, options.tokenizer)
-        print(f"{run.path}: {run.config.task}, {run.config.supervision}")
-        if options.replace:
-            replace_one(run, options)
-        else:
-            evaluate_one(run, options)
+        for run in load_run(path, device, options.task, options.tokenizer).for_each_task():
+            print(f"{run.path}: {run.name}, {run.config.supervision}")
+            if options.replace:
+                replace_one(run, options)
+            else:
+                evaluate_one(run, options)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from ipt_mini.errors import UserError, blame, quiet_imports, run_main  # isort: 
 if __name__ == "__main__":
     quiet_imports()                                # those below are slow
 import math
+import os
 import sys
 import time
 from contextlib import contextmanager
@@ -17,55 +18,55 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from ipt_mini.checkpoint import (folder_of, get_reader, get_tokenizer, open_folder, read_metrics,
                                  restored, save, tokenizer_maker, write_json)
 from ipt_mini.config import Config, parse, setting
-from ipt_mini.dataset import painter, prepare
 from ipt_mini.evaluate import lines, test_run, validate
 from ipt_mini.losses import LossInput, complete_loss, parse_loss
 from ipt_mini.muon import Muon
 from ipt_mini.own import load_own
-from ipt_mini.run import answer_ids, machine, new_model, pick_device
+from ipt_mini.parallel import averaged, first_alone, join, mean_over_processes, rank_and_size
+from ipt_mini.run import Run, machine, needs_reader, new_model, pick_device
 from ipt_mini.sequence import Layout, layout, pack
 from ipt_mini.side_by_side import side_by_side
-from ipt_mini.tasks import load_task
-from ipt_mini.tasks.camera import draw
+from ipt_mini.tasks import load_tasks
 
 
 class TrainingSet(NamedTuple):
-    """The training data as the model takes them, on its device."""
+    """The training data of one task as the model takes them, on its device."""
     tokens: torch.Tensor       # (n, T)
     targets: torch.Tensor      # (n, L)
     pose: torch.Tensor         # (n, V, 3)
     layout: Layout
     kind: np.ndarray           # (n,) of question
     curriculum: tuple          # shares of the kinds early in training, or None
+    terms: dict                # {name: Term} of the loss
 
 
 class Training(NamedTuple):
     """All that a step of stage 2 needs."""
-    config: Config
-    model: nn.Module
+    run: Run                   # its config, model and tokenizer
     optimizers: list
-    data: TrainingSet
-    terms: dict                # {name: Term}
+    sets: list                 # a TrainingSet for each task; they take turns
+    val: dict                  # {name of a task: Data}, for validation
     inputs: Callable           # changes the tokens that the model reads, or None
-    tokenizer: nn.Module
+    losses: Callable           # `losses_of`
 
 
-def training_set(config, task, tokenizer, n_words):
-    """Scenes -> pixels -> codes -> sequences, once for the whole run."""
-    examples, data = prepare(config, task, "train", tokenizer, config.n_train)
-    tokens, targets = pack(data, config.branches, n_words)
+def training_set(run, terms):
+    """Scenes -> pixels -> codes -> sequences for the Run's task, once for the whole training."""
+    config = run.config
+    examples, data = run.prepare("train", config.n_train)
+    tokens, targets = pack(data, config.branches, run.model.n_words)
     where = layout(data, config.branches, config.answer_sees_views)
-    return TrainingSet(tokens, targets, data.pose, where, examples.kind, task.CURRICULUM)
+    return TrainingSet(tokens, targets, data.pose, where, examples.kind, run.task.CURRICULUM, terms)
 
 
-def get_batch(step, config, data):
-    """Indices (batch_size,) of the examples of one step, by seed and step alone.
+def get_batch(step, config, data, n_tasks=1):
+    """Indices (batch_size,) of the examples of one step, by seed and step alone; a task has every
+    n_tasks-th step.
     Early on, the kinds of question may come in uneven shares, the task's CURRICULUM; afterwards
     each epoch is a new order of all examples."""
     n, size, kind = len(data.kind), config.batch_size, data.kind
@@ -74,7 +75,7 @@ def get_batch(step, config, data):
         chance = share[kind] / share[kind].sum()
         rng = np.random.default_rng([config.seed, step, 1])
         return torch.from_numpy(rng.choice(n, size, p=chance))
-    epoch, batch = divmod(step, n // size)
+    epoch, batch = divmod(step // n_tasks, n // size)
     order = np.random.default_rng([config.seed, epoch]).permutation(n)
     return torch.from_numpy(order[batch * size:(batch + 1) * size])
 
@@ -95,9 +96,10 @@ def optimizers_of(model, config):
     return [muon, adam]
 
 
-def losses_of(training, rows, step):
-    """The loss terms of the examples `rows`, one after the other: (terms,)."""
-    config, model, _, data, terms, inputs, tokenizer = training
+def losses_of(training, data, rows, step):
+    """The loss terms of some rows of a TrainingSet, one after the other: (terms,)."""
+    run, inputs = training.run, training.inputs
+    config, model = run.config, run.model
     tokens, pose = data.tokens[rows], data.pose[rows]
     if inputs:
         rng = torch.Generator(tokens.device).manual_seed(config.seed * 2 ** 32 + step)
@@ -110,21 +112,24 @@ def losses_of(training, rows, step):
         hidden = model.states(tokens, pose, data.layout, data.layout.loss_at)
         logits = model.head(hidden)
     batch = LossInput(logits.float(), data.targets[rows], data.layout.losses_of, model.n_words,
-                      hidden.float(), model.project, tokenizer)
-    return torch.stack([term(batch, name) for name, term in terms.items()])
+                      hidden.float(), model.project, run.tokenizer)
+    return torch.stack([term(batch, name) for name, term in data.terms.items()])
 
 
 def train_step(training, step):
     """Learn from the examples of one step; return their loss terms (terms,).
     Nothing here waits for a value of the device."""
-    config, model, optimizers, data, terms, _, _ = training
+    run, optimizers, sets = training.run, training.optimizers, training.sets
+    config = run.config
+    data = sets[step % len(sets)]
     device = data.tokens.device
     for optimizer, peak in zip(optimizers, (config.muon_lr, config.adam_lr)):
         optimizer.param_groups[0]["lr"] = peak * get_lr(step, config)
-    rows = get_batch(step, config, data).to(device, non_blocking=True)
-    losses = losses_of(training, rows, step)
-    weights = torch.tensor([term.weight(step / config.steps) for term in terms.values()])
-    model.zero_grad()
+    rank, size = rank_and_size()
+    rows = get_batch(step, config, data, len(sets))[rank::size].to(device, non_blocking=True)
+    losses = training.losses(training, data, rows, step)
+    weights = torch.tensor([term.weight(step / config.steps) for term in data.terms.values()])
+    run.model.zero_grad()
     (losses * weights.to(device, non_blocking=True)).sum().backward()
     for optimizer in optimizers:
         optimizer.step()
@@ -148,18 +153,19 @@ def check_finite(losses, model, end, folder):
                         "from before that: lower --muon-lr or the weight in --loss", 1)
 
 
-def fit(training, val, answers, folder, saved, seconds, line, **kept):
+def fit(training, saved, seconds, line, **kept):
     """Stage 2: train the model, from the checkpoint `saved` on; the log, a row a validation.
     line: of the terminal, for the progress bar."""
-    config, model, optimizers, data, terms, _, tokenizer = training
+    run, optimizers, sets, val, *_ = training
+    config, model, folder = run.config, run.model, run.path
     parts, first, log = [model, *optimizers], 0, []
     if saved:
         with blame(folder / "checkpoint.pt"):
             first, log = saved["step"], saved["log"]
             for part, state in zip(parts, saved["parts"], strict=True):
                 part.load_state_dict(state)
-    bar = tqdm(total=config.steps, initial=first, disable=None, desc=folder.name,
-               position=line)
+    bar = tqdm(total=config.steps, initial=first, disable=rank_and_size()[0] > 0 or None,
+               desc=folder.name, position=line)
     while first < config.steps:
         end = min(config.steps, first - first % config.eval_every + config.eval_every)
         losses = []
@@ -168,60 +174,84 @@ def fit(training, val, answers, folder, saved, seconds, line, **kept):
             for step in range(first, end):
                 losses.append(train_step(training, step))
                 bar.update()
-            means = dict(zip(terms, torch.stack(losses).mean(0).tolist()))
+            means = mean_over_processes(torch.stack(losses).mean(0)).tolist()
+            means = dict(zip(sets[0].terms, means))
         check_finite(means, model, end, folder)
         with timed(seconds, "validation"):
-            accuracy = validate(model, val, config.branches, answers)
+            accuracy = {}
+            for one in run.for_each_task():
+                accuracy |= validate(one, val[one.name])
         log.append(dict(step=end, seconds=seconds["training"], losses=means, val=accuracy))
         bar.set_postfix({**means, **accuracy})
         states = [part.state_dict() for part in parts]
         save(folder / "checkpoint.pt", config=asdict(config), step=end, log=log, seconds=seconds,
-             tokenizer=tokenizer.state_dict(), parts=states if end < config.steps else states[:1],
+             tokenizer=run.tokenizer.state_dict(), parts=states if end < config.steps else states[:1],
              **kept)
         first = end
     bar.close()
     return log
 
 
-def completed(config, task):
-    """The Config with the loss and the number of steps that the task gives, where it has none."""
+def completed(config, tasks):
+    """The Config with the loss and the number of steps that its tasks give, where it has none.
+    The loss only if there is one task: each has a weight of its own for the answer."""
     with blame(config.task):
-        steps = config.steps or task.STEPS[config.views]
-    loss = complete_loss(config.loss, config.branches, task.ANSWER_WEIGHT)
-    return replace(config, steps=steps, loss=loss)
+        steps = config.steps or sum(task.STEPS[config.views] for task in tasks.values())
+    if len(tasks) == 1:
+        config = replace(config, loss=loss_of(config, *tasks.values()))
+    return replace(config, steps=steps)
+
+
+def loss_of(config, task):
+    return complete_loss(config.loss, config.branches, task.ANSWER_WEIGHT)
+
+
+def training_of(run, terms, inputs=None):
+    """The Training of a Run whose model is new. terms: {name of a task: {name: Term}}."""
+    sets, val = [], {}
+    for one in run.for_each_task():
+        sets.append(training_set(one, terms[one.name]))
+        val[one.name] = one.prepare("val", run.config.n_val)[1]
+    losses = averaged(losses_of, run.model)
+    return Training(run, optimizers_of(run.model, run.config), sets, val, inputs, losses)
 
 
 def train(config, own=None, line=None):
     """Train the run that `config` describes, or resume it; return the path of its folder.
     own: {name: function} of loss terms that config.loss names, for use from a notebook.
     line: of the terminal, for the progress of a run beside others."""
-    task, device = load_task(config.task), pick_device(config.device)
+    tasks, device = load_tasks(config.task), pick_device(config.device)
+    rank, size = join(device)
+    if config.batch_size % size:
+        raise UserError(f"--batch-size {config.batch_size}: {size} processes cannot share it evenly")
     make = tokenizer_maker(config)
-    config = completed(config, task)
-    terms = parse_loss(config.loss, config.branches, own)
+    config = completed(config, tasks)
+    terms = {name: parse_loss(loss_of(config, task), config.branches, own)
+             for name, task in tasks.items()}
     inputs = load_own(config.inputs) if config.inputs else None
-    folder, identity, saved = open_folder(config, task)
+    folder, identity, saved = open_folder(config, tasks.values())
     if (folder / "metrics.json").exists():
         return folder
-    tqdm.write(f"{folder}: tokenizer, data, then {config.steps} steps on {device}", sys.stderr)
+    if rank == 0:
+        tqdm.write(f"{folder}: tokenizer, data, then {config.steps} steps on {device}", sys.stderr)
     seconds = saved["seconds"] if saved else {}
     with timed(seconds, "tokenizer"):              # stage 1, shared by all runs of one world
         if saved:
             tokenizer = restored(make, saved, folder / "checkpoint.pt")
         else:
-            tokenizer = get_tokenizer(config, task, folder, make)
+            with first_alone():
+                tokenizer = get_tokenizer(config, tasks.values(), folder, make)
         tokenizer = tokenizer.to(device).requires_grad_(False)
     if saved and saved["step"] == config.steps:
         log = saved["log"]
     else:
-        model = new_model(config, task, tokenizer).to(device)
+        model = new_model(config, tasks.values(), tokenizer).to(device)
         with timed(seconds, "data"):
-            data = training_set(config, task, tokenizer, model.n_words)
-            val = prepare(config, task, "val", tokenizer, config.n_val)[1]
-        training = Training(config, model, optimizers_of(model, config), data, terms, inputs,
-                            tokenizer)
-        log = fit(training, val, answer_ids(task, device), folder, saved, seconds, line,
-                  identity=identity)
+            run = Run(folder, config, tasks, model, tokenizer)
+            training = training_of(run, terms, inputs)
+        log = fit(training, saved, seconds, line, identity=identity)
+    if rank > 0:
+        return folder
     with timed(seconds, "test"):
         report = test_run(folder, log, config)
     minutes = {stage: round(s / 60, 2) for stage, s in seconds.items()}
@@ -241,15 +271,18 @@ def train_seeds(config, seeds, jobs):
     """Train seeds 0 .. N-1 side by side. First what they share, and whatever may be wrong."""
     if config.out or config.seed:
         raise UserError("--seeds: without --out and --seed")
+    if "LOCAL_RANK" in os.environ:
+        raise UserError("--seeds: without torchrun; it is for one run on several GPUs")
     config = replace(config, device=pick_device(config.device))
-    folder, task = folder_of(config), load_task(config.task)
-    parse_loss(completed(config, task).loss, config.branches)
+    folder, tasks = folder_of(config), load_tasks(config.task)
+    for task in tasks.values():
+        parse_loss(loss_of(config, task), config.branches)
     if config.inputs:
         load_own(config.inputs)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    get_tokenizer(config, task, folder, tokenizer_maker(config))
-    if painter(config, task, "imagination") is draw:
-        get_reader(config, task, folder)
+    get_tokenizer(config, tasks.values(), folder, tokenizer_maker(config))
+    if needs_reader(config, tasks):
+        get_reader(config, tasks.values(), folder)
     side_by_side(train, [replace(config, seed=seed) for seed in range(seeds)], jobs)
 
 
@@ -257,7 +290,8 @@ def tell(folder):
     """Print the test figures of a finished run."""
     metrics = read_metrics(folder)
     with blame(folder / "metrics.json"):
-        print("\n".join(lines({"test": metrics["test"]})))
+        print("\n".join(lines({name: figures for name, figures in metrics.items()
+                               if name.startswith("test")})))
         print(f"{folder}: {metrics['minutes']['all']} minutes in all, pictures in it")
 
 
@@ -268,7 +302,9 @@ def main():
     if seeds:
         train_seeds(config, seeds, jobs)
     for seed in range(seeds) if seeds else [config.seed]:
-        tell(train(replace(config, seed=seed)))
+        folder = train(replace(config, seed=seed))
+        if rank_and_size()[0] == 0:
+            tell(folder)
 
 
 if __name__ == "__main__":

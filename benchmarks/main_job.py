@@ -3,6 +3,7 @@
     python benchmarks/main_job.py --seeds 3                       about 30 minutes on two cores
     python benchmarks/main_job.py --seeds 3 --answer-sees-views   as in the paper: `sees_views`
     python benchmarks/main_job.py --seeds 3 --views first-person  `first_person`, 90 minutes
+    python benchmarks/main_job.py --seeds 3 --joint               one model for all tasks: `joint`
 
 Runs are kept in runs/ and resumed. What train.py and eval.py would print is measured once more
 here: test and out of distribution, and the replacement test.
@@ -29,7 +30,7 @@ NOTE = ("{n:,} questions a seed. Accuracy over the questions of all seeds, with 
 def name_of(options):
     """What tells these runs, and their results, from those of the main job; empty for that."""
     parts = [options.views.replace("-", "_")] * (options.views != "cells")
-    return "_".join(parts + ["sees_views"] * options.answer_sees_views)
+    return "_".join(parts + ["sees_views"] * options.answer_sees_views + ["joint"] * options.joint)
 
 
 def config_of(task, seed, options):
@@ -39,16 +40,19 @@ def config_of(task, seed, options):
 
 
 def measured(config):
-    """All figures of one run, which is trained if it is not yet."""
+    """{task: figures} of one run, which is trained if it is not yet."""
     folder = train(config)
-    metrics, run = read_metrics(folder), load_run(folder)
-    outside = evaluate(run, splits(run.task)[3:])
-    examples, data = run.prepare()
-    return dict(task=config.task, seed=config.seed, minutes=metrics["minutes"],
-                machine=metrics["machine"], tokenizer=metrics["tokenizer"], log=metrics["log"],
-                splits={"test": metrics["test"], **outside},
-                replaced=replacement_test(run, data, examples),
-                flips=flip_test(run, data, examples))
+    metrics, figures = read_metrics(folder), {}
+    for run in load_run(folder).for_each_task():
+        outside = evaluate(run, splits(run.task)[3:])
+        examples, data = run.prepare()
+        figures[run.name] = dict(
+            task=config.task, seed=config.seed, minutes=metrics["minutes"],
+            machine=metrics["machine"], tokenizer=metrics["tokenizer"], log=metrics["log"],
+            splits={"test": metrics[run.titled("test")], **outside},
+            replaced=replacement_test(run, data, examples),
+            flips=flip_test(run, data, examples))
+    return figures
 
 
 def listed(values):
@@ -117,9 +121,11 @@ def flip_rows(task, runs):
 
 def main():
     options = arguments(__doc__, seeds=3, tasks=",".join(TASKS), views="cells",
-                        answer_sees_views=False)
-    by_task = {task: [measured(config_of(task, seed, options)) for seed in range(options.seeds)]
-               for task in options.tasks.split(",")}
+                        answer_sees_views=False, joint=False)
+    by_task = {}
+    for task in [options.tasks] if options.joint else options.tasks.split(","):
+        runs = [measured(config_of(task, seed, options)) for seed in range(options.seeds)]
+        by_task |= {name: [figures[name] for figures in runs] for name in runs[0]}
     columns = {task: column(runs) for task, runs in by_task.items()}
     splits_found, replaced, flips = [], [], []
     for task, runs in by_task.items():

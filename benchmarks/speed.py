@@ -16,14 +16,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from ipt_mini.config import Config
 from ipt_mini.dataset import prepare, tokenizer_pictures
 from ipt_mini.generate import DECODES, as_picture, decode
-from ipt_mini.losses import complete_loss, parse_loss
-from ipt_mini.run import answer_ids, new_model
+from ipt_mini.losses import parse_loss
+from ipt_mini.run import Run, answer_ids, new_model
 from ipt_mini.sequence import ANSWER, IMAGINE, layout, pack
 from ipt_mini.tasks import TASKS, make, pt
 from ipt_mini.tasks.grid import render
 from ipt_mini.tasks.words import WORDS
 from ipt_mini.tokenizer import Tokenizer, to_images
-from train import Training, optimizers_of, train_step, training_set
+from train import loss_of, train_step, training_of
 
 
 def any_tokenizer():
@@ -66,7 +66,7 @@ def tokenizer_step(model, quantize, pixels):
 
 def quantizers(rounds):
     """Steps a second of the same autoencoder with either quantizer."""
-    pixels = tokenizer_pictures(Config(), pt, "val", 32)[render].pixels[:32]
+    pixels = tokenizer_pictures(Config(), [pt], "val", 32)[render].pixels[:32]
     ours = Tokenizer()
     with torch.no_grad():
         ours.quantizer.start_from(ours.embed(pixels).flatten(0, 2))
@@ -88,12 +88,11 @@ def quantizers(rounds):
 def our_step(config):
     """(a training step of the default recipe, tokens (B, T))."""
     tokenizer = any_tokenizer()
-    model = new_model(config, pt, tokenizer)
-    loss = complete_loss("", config.branches, pt.ANSWER_WEIGHT)
-    terms = parse_loss(loss, config.branches)
-    data = training_set(config, pt, tokenizer, model.n_words)
-    training = Training(config, model, optimizers_of(model, config), data, terms, None, tokenizer)
-    return lambda: train_step(training, 0), data.tokens[:config.batch_size]
+    run = Run(None, config, {"pt": pt}, new_model(config, [pt], tokenizer), tokenizer)
+    terms = parse_loss(loss_of(config, pt), config.branches)
+    training = training_of(run, {"pt": terms})
+    tokens = training.sets[0].tokens[:config.batch_size]
+    return lambda: train_step(training, 0), tokens
 
 
 def gpt2_step(config, tokens):
@@ -157,7 +156,7 @@ def uncached(model, data, answers):
 def answering_rows(n, n_few, rounds):
     """Questions a second: many in one batch, and few one at a time."""
     config, tokenizer = Config(), any_tokenizer()
-    model, answers = new_model(config, pt, tokenizer).eval(), answer_ids(pt)
+    model, answers = new_model(config, [pt], tokenizer).eval(), answer_ids(pt)
     for p in model.blocks.parameters():              # as if trained: blocks start as the identity
         if p.dim() == 2:
             torch.nn.init.normal_(p, std=0.1)

@@ -25,15 +25,13 @@ from torch import nn
 
 from ipt_mini.checkpoint import get_tokenizer, write_json
 from ipt_mini.config import Config
-from ipt_mini.dataset import prepare
-from ipt_mini.generate import DECODES, decode
-from ipt_mini.losses import complete_loss, parse_loss
+from ipt_mini.losses import parse_loss
 from ipt_mini.model import Model
-from ipt_mini.run import answer_ids
+from ipt_mini.run import Run
 from ipt_mini.tasks import pt
 from ipt_mini.tasks.words import WORDS
 from ipt_mini.tokenizer import Tokenizer
-from train import Training, optimizers_of, train_step, training_set
+from train import Training, loss_of, losses_of, train_step, training_of, training_set
 
 GOAL = 90.0                   # % of 500 validation questions right after imagining
 TIMES = 5.6                   # plain and GPT-2 may take this times our time
@@ -90,37 +88,38 @@ RECIPES = {
 }
 
 
-def training_of(recipe, config, tokenizer):
+def recipe_training(recipe, config, tokenizer):
     """The Training of a recipe from its first weights on."""
     config = replace(config, **recipe.changes)
-    config = replace(config, loss=complete_loss(config.loss, config.branches, pt.ANSWER_WEIGHT))
     torch.manual_seed(config.seed)
     model = recipe.make(config, len(WORDS), *tokenizer.codebook.shape)
+    run = Run(None, config, {"pt": pt}, model, tokenizer)
+    terms = parse_loss(loss_of(config, pt), config.branches)
+    if not recipe.rates:
+        return training_of(run, {"pt": terms})
     adam = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.0)
-    optimizers = [adam] if recipe.rates else optimizers_of(model, config)
-    data = training_set(config, pt, tokenizer, model.n_words)
-    return Training(config, model, optimizers, data, parse_loss(config.loss, config.branches), None,
-                    tokenizer)
+    val = run.prepare("val", config.n_val)[1]
+    return Training(run, [adam], [training_set(run, terms)], {"pt": val}, None, losses_of)
 
 
 def step_at(training, step, rate):
     """One step; the only optimizer of a plain recipe takes the rate that train.py gives to Muon."""
     if rate:
-        config = replace(training.config, muon_lr=rate * min(1, (step + 1) / WARMUP))
-        training = training._replace(config=config)
+        config = replace(training.run.config, muon_lr=rate * min(1, (step + 1) / WARMUP))
+        training = training._replace(run=training.run._replace(config=config))
     return train_step(training, step)
 
 
 def learn(recipe, config, tokenizer, rate, until):
     """Train until the goal, or step `until` of config.steps: a row a validation."""
-    training = training_of(recipe, config, tokenizer)
-    val = prepare(config, pt, "val", tokenizer, config.n_val)[1].take(slice(500))
+    training = recipe_training(recipe, config, tokenizer)
+    run, val = training.run, training.val["pt"]
     curve, losses = [], []
     for step in range(until):
-        training.model.train()
+        run.model.train()
         losses.append(step_at(training, step, rate).sum().item())
         if (step + 1) % config.eval_every == 0 or step + 1 == until:
-            out = decode(training.model, val, answer_ids(pt), DECODES["imagine"].function)
+            out = run.decode(val, "imagine")
             right, codes = out.answer == val.answer, out.imagination == val.imagination
             recent = losses[-config.eval_every:]
             curve.append(dict(step=step + 1, loss=sum(recent) / len(recent),
@@ -142,15 +141,15 @@ def kept(folder, name, function):
 def timed(config, recipes, folder, rounds):
     """Seconds of tokenizer, data, and of a step of each recipe."""
     began = time.perf_counter()
-    tokenizer = get_tokenizer(config, pt, folder / "run", Tokenizer)
+    tokenizer = get_tokenizer(config, [pt], folder / "run", Tokenizer)
     seconds = dict(tokenizer=time.perf_counter() - began)
     few, steps = replace(config, n_train=64), {}
     for name, recipe in recipes.items():
-        training = training_of(recipe, few, tokenizer)
+        training = recipe_training(recipe, few, tokenizer)
         rate = 1e-3 * bool(recipe.rates)
         steps[name] = lambda training=training, rate=rate: step_at(training, 0, rate)
     began = time.perf_counter()
-    training_set(config, pt, tokenizer, n_words=1)
+    training_of(Run(None, config, {"pt": pt}, training.run.model, tokenizer), {"pt": {}})
     seconds["data"] = time.perf_counter() - began
     return dict(seconds, step=interleaved(steps, rounds))
 
@@ -178,7 +177,7 @@ def main():
     folder = Path(f"runs/time_to_accuracy-{defaults()}-s{options.seed}{'-quick' * options.quick}")
     folder.mkdir(parents=True, exist_ok=True)
     seconds = kept(folder, "seconds", lambda: timed(config, recipes, folder, 20))
-    tokenizer = get_tokenizer(config, pt, folder / "run", Tokenizer).requires_grad_(False)
+    tokenizer = get_tokenizer(config, [pt], folder / "run", Tokenizer).requires_grad_(False)
     before, ours, rows, curves = seconds["tokenizer"] + seconds["data"], 0, [], {}
     for name, recipe in recipes.items():
         step, steps = seconds["step"][name], config.steps

@@ -20,6 +20,7 @@ from ipt_mini.config import compared
 from ipt_mini.dataset import FORMAT, fingerprint, tokenizer_pictures
 from ipt_mini.errors import UserError, blame
 from ipt_mini.own import is_own, load_own, source
+from ipt_mini.parallel import rank_and_size
 from ipt_mini.reader import Reader, train_reader
 from ipt_mini.tasks.camera import draw
 from ipt_mini.tokenizer import TOKENIZER_STEPS, Tokenizer, train_tokenizer
@@ -31,7 +32,10 @@ REMAKE = "move it away, and it is made anew"
 
 # ------------------------------------------------------------------------------ files
 def write_atomically(path, content):
-    """Write bytes to a temporary file, force it to disk, and only then give it its name."""
+    """Write bytes to a temporary file, force it to disk, and only then give it its name. Of several
+    processes that train one model, the first alone writes."""
+    if rank_and_size()[0]:
+        return
     part = path.with_name(f"{path.name}.part")
     try:
         with open(part, "wb") as file:
@@ -86,24 +90,25 @@ def read_metrics(path):
 # ------------------------------------------------------------------------- the run folder
 def folder_of(config):
     """The run folder's path."""
-    task = Path(config.task).stem
+    tasks = "-".join(Path(one).stem for one in config.task.split(","))
     supervision = "-".join(re.findall(r"\w+", config.supervision))
-    name = "-".join(filter(None, [task, supervision, config.name, f"s{config.seed}"]))
+    name = "-".join(filter(None, [tasks, supervision, config.name, f"s{config.seed}"]))
     return Path(config.out or f"runs/{name}")
 
 
-def identity(config, task):
+def identity(config, tasks):
     """What makes a run what it is: its settings, a digest of what code decides about its data, and
     those of the user's own files."""
-    specs = [config.inputs, *(part.rpartition("=")[0] for part in config.loss.split(","))]
+    terms = config.loss.removeprefix("+").split(",")
+    specs = [config.inputs, *(term.rpartition("=")[0] for term in terms)]
     own = {spec: zlib.crc32(source(spec).encode()) for spec in specs if is_own(spec)}
-    return dict(compared(config), fingerprint=fingerprint(config, task), **own)
+    return dict(compared(config), fingerprint=fingerprint(config, tasks), **own)
 
 
-def open_folder(config, task):
+def open_folder(config, tasks):
     """Make or reopen the run folder: (path, identity, checkpoint or None).
     UserError if something other than this very run is in it."""
-    path, here = folder_of(config), identity(config, task)
+    path, here = folder_of(config), identity(config, tasks)
     path.mkdir(parents=True, exist_ok=True)
     file = path / "checkpoint.pt"
     if not file.exists():
@@ -137,32 +142,32 @@ def restored(make, saved, path):
     return tokenizer.eval()
 
 
-def get_tokenizer(config, task, folder, make):
+def get_tokenizer(config, tasks, folder, make):
     """The tokenizer of this world, beside the run folder: loaded, or trained once and saved.
     make(): an untrained one."""
     steps = config.tokenizer_steps or TOKENIZER_STEPS[config.views]
-    made_of = fingerprint(config, task, questions=False)
+    made_of = fingerprint(config, tasks, questions=False)
     path = folder.parent / f"tokenizer-g{config.grid}-s{config.data_seed}-t{steps}-{made_of}.pt"
     if path.exists():
         saved = load(path, REMAKE)
         return restored(make, saved, path)
-    pictures = [*tokenizer_pictures(config, task, "train", 2000).values()]
+    pictures = [*tokenizer_pictures(config, tasks, "train", 2000).values()]
     with blame(f"--tokenizer {config.tokenizer}"):
         tokenizer = train_tokenizer(make, pictures, config.data_seed, steps)
     save(path, tokenizer=tokenizer.state_dict())
     return tokenizer
 
 
-def get_reader(config, task, folder):
+def get_reader(config, tasks, folder):
     """The Reader of this world's first-person pictures, beside the run folder: loaded, or trained
     once and saved."""
-    made_of = fingerprint(config, task, questions=False)
+    made_of = fingerprint(config, tasks, questions=False)
     path = folder.parent / f"reader-g{config.grid}-s{config.data_seed}-{made_of}.pt"
     if path.exists():
         reader = Reader(config.grid)
         with blame(path, remedy=ANEW + REMAKE):
             reader.load_state_dict(load(path, REMAKE)["reader"])
         return reader.eval()
-    reader = train_reader(tokenizer_pictures(config, task, "train", 4000)[draw], config.data_seed)
+    reader = train_reader(tokenizer_pictures(config, tasks, "train", 4000)[draw], config.data_seed)
     save(path, reader=reader.state_dict())
     return reader

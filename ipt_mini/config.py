@@ -9,10 +9,11 @@ from ipt_mini.sequence import SUPERVISION, branches_of
 from ipt_mini.tasks import TASKS
 
 
-def setting(default, help, choices=None, own=False, low=0, high=10**9):
+def setting(default, help, choices=None, own=False, many=False, low=0, high=10**9):
     """A field of a dataclass of settings, with what its value may be.
-    choices: {value: words}; own: FILE.py, too; low, high: of a number."""
-    limits = dict(help=help, choices=choices, own=own, low=low, high=high)
+    choices: {value: words}; own: FILE.py, too; many: several, with commas; low, high: of a number.
+    """
+    limits = dict(help=help, choices=choices, own=own, many=many, low=low, high=high)
     return field(default=default, metadata=limits)
 
 
@@ -36,9 +37,10 @@ class Settings:
         for f in fields(self):
             value, limits, wrong = getattr(self, f.name), f.metadata, None
             choices, own = limits["choices"], limits["own"]
+            parts = value.split(",") if limits["many"] and type(value) is str else [value]
             if type(value) is not f.type and (f.type, type(value)) != (float, int):
                 wrong = f"it takes a value of type {f.type.__name__}"
-            elif choices and value not in choices and not (own and is_own(value)):
+            elif choices and not all(part in choices or own and is_own(part) for part in parts):
                 wrong = f"there is {', '.join(choices.values())}" + ", or FILE.py" * own
             elif (f.type in (int, float) and value != f.default
                   and not limits["low"] <= value <= limits["high"]):
@@ -50,7 +52,8 @@ class Settings:
 @dataclass
 class Config(Settings):
     """Defaults give the main job: a run that ends while one watches."""
-    task: str = setting("pt", "what to learn", TASK_NAMES, own=True)
+    task: str = setting("pt", "what to learn; several, with commas: one model for all",
+                        TASK_NAMES, own=True, many=True)
     supervision: str = setting("mixed", "what is trained: "
                                + ", ".join(f"{k} ({v})" for k, v in SUPERVISION.items())
                                + ", or branches of your own, written like these")

@@ -54,12 +54,12 @@ def prepare(config, task, split, tokenizer, n_examples):
     return examples, to_data(config, task, examples, tokenizer, rng)
 
 
-def tokenizer_pictures(config, task, split, n_images):
-    """Pictures of all built-in tasks, and of `task`, by what draws them: {painter: Pictures}, with
+def tokenizer_pictures(config, tasks, split, n_images):
+    """Pictures of all built-in tasks, and of `tasks`, by what draws them: {painter: Pictures}, with
     `n_images` a task; `draw` is first."""
     rng = np.random.default_rng([config.data_seed, zlib.crc32(split.encode())])
     cells = {draw: [], render: []}
-    own = [task] if task not in TASKS.values() else []
+    own = [task for task in tasks if task not in TASKS.values()]
     for shown in [*TASKS.values(), *own]:
         examples = make(shown, split, n_images, config.data_seed, config.grid)
         for paint, parts in cells.items():
@@ -76,17 +76,18 @@ def drawn_twice(cells, paint, rng):
     return Pictures(cells, *(torch.from_numpy(paint(cells, rng)) for _ in range(2)))
 
 
-def fingerprint(config, task, questions=True):
+def fingerprint(config, tasks, questions=True):
     """A short digest of what code decides about a run's data, beside its settings: pictures, words
     and questions, and a tokenizer of the user's own. Where it differs, codes or words have another
     meaning. Without the questions: what a tokenizer depends on."""
     name = config.tokenizer.rpartition(":")[2]
     own = name + source(config.tokenizer) if is_own(config.tokenizer) else ""
     digest = hashlib.sha256(f"{FORMAT} {own}".encode())
-    for pictures in tokenizer_pictures(config, task, "train", 16).values():
+    for pictures in tokenizer_pictures(config, tasks, "train", 16).values():
         digest.update(pictures.pixels.numpy().tobytes())
     if questions:
-        digest.update(repr(vocabulary(task)).encode())
-        for field in make(task, "train", 16, config.data_seed, config.grid):
-            digest.update(field.tobytes())
+        digest.update(repr(vocabulary(*tasks)).encode())
+        for task in tasks:
+            for field in make(task, "train", 16, config.data_seed, config.grid):
+                digest.update(field.tobytes())
     return digest.hexdigest()[:8]

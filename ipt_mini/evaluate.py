@@ -45,14 +45,16 @@ def decibels(pixels, true):
 
 
 # --------------------------------------------------------------------------- accuracy, pictures
-def validate(model, data, branches, answers):
-    """Accuracy on validation data, for each way of answering that is trained: name -> share."""
+def validate(run, data):
+    """Accuracy on the Data of the Run's task, for each way of answering that is trained: name ->
+    share."""
     shares = {}
-    for name in decodes_of(branches):
-        out = decode(model, data, answers, DECODES[name].function)
-        shares[name] = (out.answer == data.answer).float().mean().item()
+    for name in decodes_of(run.config.branches):
+        out = run.decode(data, name)
+        shares[run.titled(name)] = (out.answer == data.answer).float().mean().item()
         if out.imagination is not None:
-            shares["codes"] = (out.imagination == data.imagination).float().mean().item()
+            right = out.imagination == data.imagination
+            shares[run.titled("codes")] = right.float().mean().item()
     return shares
 
 
@@ -184,10 +186,12 @@ def test_run(folder, log, config):
     """Read the test split, once; draw the pictures of a run and return its figures."""
     plots.curves(log, folder / "curve.png")
     run = load_run(folder, pick_device(config.device), config.task, config.tokenizer)
-    samples(run, folder / "samples.png")
-    n_parameters = sum(p.numel() for p in run.model.parameters())
-    return dict(evaluate(run, ["test"]), parameters=n_parameters,
-                tokenizer=tokenizer_report(run, folder / "tokenizer.png"))
+    report = dict(parameters=sum(p.numel() for p in run.model.parameters()),
+                  tokenizer=tokenizer_report(run, folder / "tokenizer.png"))
+    for one in run.for_each_task():
+        samples(one, folder / f"{one.titled('samples')}.png")
+        report[one.titled("test")] = evaluate(one, ["test"])["test"]
+    return report
 
 
 def samples(run, path, count=6):
@@ -213,7 +217,8 @@ def tokenizer_report(run, path):
     against the clean drawing: a code tells nothing of light and noise."""
     tokenizer, K = run.tokenizer, run.tokenizer.n_codes
     report, rows, all_codes = {}, [], []
-    for paint, (cells, pixels, _) in tokenizer_pictures(run.config, run.task, "val", 1000).items():
+    pictures = tokenizer_pictures(run.config, run.tasks.values(), "val", 1000)
+    for paint, (cells, pixels, _) in pictures.items():
         codes = tokenizer.encode(pixels)
         drawn = tokenizer.decode(codes)
         all_codes.append(codes.flatten())

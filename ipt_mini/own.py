@@ -11,8 +11,8 @@ from ipt_mini.errors import UserError, blame
 
 
 def is_own(spec):
-    """Does a setting name a file instead of something built in?"""
-    return spec.partition(":")[0].endswith(".py")
+    """Does a setting name a file instead of something built in? Or a list of names, one?"""
+    return any(one.partition(":")[0].endswith(".py") for one in spec.split(","))
 
 
 def source(spec):

@@ -6,8 +6,7 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,25 +19,45 @@ from ipt_mini.errors import UserError, blame
 from ipt_mini.generate import DECODES, decode, decodes_of
 from ipt_mini.model import Model
 from ipt_mini.own import is_own
-from ipt_mini.tasks import load_task
-from ipt_mini.tasks.grid import nearest_glyph, render
+from ipt_mini.reader import Reader
+from ipt_mini.tasks import load_tasks
+from ipt_mini.tasks.camera import draw
+from ipt_mini.tasks.grid import nearest_glyph
 from ipt_mini.tasks.words import text, vocabulary
 from ipt_mini.tokenizer import Tokenizer
 
 
 class Run(NamedTuple):
-    """A trained run, rebuilt from its folder."""
+    """A trained run, rebuilt from its folder. Whatever it does, it does for one of its tasks."""
     path: Path
     config: Config
-    task: ModuleType
+    tasks: dict                # {name: task}
     model: Model
     tokenizer: Tokenizer
-    read: Callable = nearest_glyph     # imagined pictures (B, H, W, 3) -> cells (B, N, N)
+    name: str = ""             # of the task at hand; if empty, the first
+    reader: Reader = None      # of pictures in first person, if a task imagines such
+
+    @property
+    def task(self):
+        return self.tasks[self.name or [*self.tasks][0]]
+
+    def for_each_task(self):
+        """This Run for each of its tasks."""
+        return [self._replace(name=name) for name in self.tasks]
+
+    def titled(self, word):
+        """A word for the task at hand: with the task's name if the run has several."""
+        return f"{word}-{self.name}" if len(self.tasks) > 1 else word
 
     @property
     def answers(self):
         """Ids (A,) of the words that may answer."""
         return answer_ids(self.task, self.tokenizer.codebook.device)
+
+    def read(self, pixels):
+        """Imagined pictures (B, H, W, 3), an array -> the cells (B, N, N) that they show."""
+        in_first_person = painter(self.config, self.task, "imagination") is draw
+        return self.reader.read(pixels) if in_first_person else nearest_glyph(pixels)
 
     def decode(self, data, name):
         """Decoded of `data`, by one of DECODES."""
@@ -93,16 +112,17 @@ def answer_ids(task, device=None):
     return torch.tensor([words.index(word) for word in task.ANSWERS], device=device)
 
 
-def new_model(config, task, tokenizer):
+def new_model(config, tasks, tokenizer):
     """A Model whose first weights depend on config.seed alone; the caller's generator stays."""
     K, D = tokenizer.codebook.shape
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
-        return Model(config, len(vocabulary(task)), K, D)
+        return Model(config, len(vocabulary(*tasks)), K, D)
 
 
 def load_run(path, device="cpu", task="", tokenizer=""):
-    """The finished run in folder `path`, ready to answer: Run. UserError if there is none.
+    """The finished run in folder `path`, ready to answer its first task: Run. UserError if there is
+    none.
     task, tokenizer: files of the user's own that it was trained with, which are executed."""
     path = Path(path)
     file = path / "checkpoint.pt"
@@ -116,20 +136,24 @@ def load_run(path, device="cpu", task="", tokenizer=""):
     if step < config.steps:
         raise UserError(f"{path}: unfinished, at step {step} of {config.steps}; rerun its train.py "
                         "command to resume")
-    task_module = load_task(named_again(path, "task", config.task, task))
+    tasks = load_tasks(named_again(path, "task", config.task, task))
     tokenizer = named_again(path, "tokenizer", config.tokenizer, tokenizer)
     config = replace(config, tokenizer=tokenizer)
-    here = fingerprint(config, task_module)
+    here = fingerprint(config, tasks.values())
     if there != here:
         raise UserError(f"{path}: trained by code with other tasks, words, pictures or own files; "
                         "rerun its train.py command under another --name", 1)
     tokenizer = restored(tokenizer_maker(config), saved, file)
     with blame(file):
-        model = new_model(config, task_module, tokenizer).eval()
+        model = new_model(config, tasks.values(), tokenizer).eval()
         model.load_state_dict(saved["parts"][0])
-    maps = painter(config, task_module, "imagination") is render
-    read = nearest_glyph if maps else get_reader(config, task_module, path).read
-    return Run(path, config, task_module, model.to(device), tokenizer.to(device), read)
+    reader = get_reader(config, tasks.values(), path) if needs_reader(config, tasks) else None
+    return Run(path, config, tasks, model.to(device), tokenizer.to(device), reader=reader)
+
+
+def needs_reader(config, tasks):
+    """Does one of the tasks imagine pictures in first person?"""
+    return draw in [painter(config, task, "imagination") for task in tasks.values()]
 
 
 def named_again(path, name, there, here):

@@ -41,10 +41,14 @@ def test_time_to_accuracy_resumes(tmp_path):
 
 
 @pytest.mark.slow
-def test_views_is_a_result_of_its_own(tmp_path):
-    script("benchmarks/main_job.py --quick --seeds 1 --tasks mvc --answer-sees-views", tmp_path)
-    assert (tmp_path / "runs/mvc-mixed-views-s0/metrics.json").exists()
-    assert (tmp_path / "results-quick/views.json").exists()
+@pytest.mark.parametrize("flags, name, run, columns", [
+    ("--tasks mvc --answer-sees-views", "sees_views", "mvc-mixed-sees_views-s0", ["MVC"]),
+    ("--tasks pet,mvc --joint", "joint", "pet-mvc-mixed-joint-s0", ["PET", "MVC"])])
+def test_other_settings_are_a_result_of_their_own(tmp_path, flags, name, run, columns):
+    script(f"benchmarks/main_job.py --quick --seeds 1 {flags}", tmp_path)
+    assert (tmp_path / f"runs/{run}/metrics.json").exists()
+    result = json.loads((tmp_path / f"results-quick/{name}.json").read_text())
+    assert result["tables"][0]["head"] == ["", *columns]
 
 
 def test_a_wrong_flag_is_one_line(tmp_path):

@@ -103,8 +103,8 @@ def test_the_window_of_a_cell_holds_what_stands_there():
 def test_the_reader_learns_to_read_true_pictures_the_same_way_each_time():
     """A short training; tests/slow has the whole one."""
     config = Config(views="first-person")
-    train = tokenizer_pictures(config, TASKS["pt"], "train", 300)[draw]
-    held_out = tokenizer_pictures(config, TASKS["pt"], "val", 50)[draw]
+    train = tokenizer_pictures(config, [TASKS["pt"]], "train", 300)[draw]
+    held_out = tokenizer_pictures(config, [TASKS["pt"]], "val", 50)[draw]
     one, two = (train_reader(train, seed=1, steps=5, batch=32) for _ in range(2))
     assert torch.equal(one.window.weight, two.window.weight)
     read = train_reader(train, seed=1, steps=120, batch=32).read(held_out.pixels.numpy())
@@ -124,11 +124,11 @@ def test_every_decode_takes_pictures_and_maps(name, views, imagination):
     _, data = prepare(config, task, "val", tokenizer, 20)
     assert data.views.shape[1:] == views and data.imagination.shape[1:] == imagination
     assert data.views.max() > 32                         # of 512 codes
-    model = new_model(config, task, tokenizer)
+    model = new_model(config, [task], tokenizer)
     for way in ("direct", "imagine", "oracle"):
         out = decode(model, data, answer_ids(task), DECODES[way].function)
         assert len(out.answer) == 20
-    run = Run(None, config, task, model, tokenizer)
+    run = Run(None, config, {name: task}, model, tokenizer)
     drawn = run.paint("imagination", make(task, "val", 20).imagination)
     out = decode(model, data, answer_ids(task), DECODES["imagine"].function)
     assert tokenizer.decode(out.imagination).shape == drawn.shape

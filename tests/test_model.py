@@ -15,10 +15,10 @@ from ipt_mini.losses import LOSSES, LossInput, complete_loss, parse_loss
 from ipt_mini.model import Model
 from ipt_mini.muon import Muon, orthogonal
 from ipt_mini.own import load_own
-from ipt_mini.run import answer_ids, new_model
+from ipt_mini.run import Run, answer_ids, new_model
 from ipt_mini.sequence import (ANSWER, IMAGINE, OPENER, QUERY, SUPERVISION, THINK, VIEW, Data,
                                as_picture, branches_of, imagining_order, layout, near_to_far, pack)
-from ipt_mini.tasks import TASKS, grid, make
+from ipt_mini.tasks import TASKS, grid, load_tasks, make
 from ipt_mini.tasks.words import ID, WORDS
 from ipt_mini.tokenizer import Tokenizer
 
@@ -269,7 +269,7 @@ def test_first_weights_are_those_of_the_seed_and_each_block_is_the_identity():
     torch.manual_seed(3)
     by_hand = Model(config, N_WORDS, tokenizer.n_codes, tokenizer.dim)
     before = torch.get_rng_state()
-    model = new_model(config, TASKS["pt"], tokenizer)
+    model = new_model(config, [TASKS["pt"]], tokenizer)
     assert torch.equal(before, torch.get_rng_state())
     for a, b in zip(by_hand.parameters(), model.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -465,12 +465,12 @@ def test_a_term_gets_all_that_a_step_knows():
 
     training = training_for(Config(steps=10), {"look": look}, "look=1")
     train.train_step(training, 2)
-    rows = train.get_batch(2, training.config, training.data)
+    rows = train.get_batch(2, training.run.config, training.sets[0])
     (batch,) = seen
-    B, L = training.data.targets[rows].shape
-    assert torch.equal(batch.targets, training.data.targets[rows])
+    B, L = training.sets[0].targets[rows].shape
+    assert torch.equal(batch.targets, training.sets[0].targets[rows])
     assert batch.logits.shape == (B, L, N_WORDS + N_CODES) and batch.hidden.shape == (B, L, 128)
-    assert batch.losses_of is training.data.layout.losses_of and batch.n_words == N_WORDS
+    assert batch.losses_of is training.sets[0].layout.losses_of and batch.n_words == N_WORDS
     assert batch.project(batch.hidden).shape == (B, L, CODE_DIM)
     assert batch.tokenizer.codebook.shape == (N_CODES, CODE_DIM)
     assert not any(p.requires_grad for p in batch.tokenizer.parameters())
@@ -479,17 +479,20 @@ def test_a_term_gets_all_that_a_step_knows():
 # ----------------------------------------------------------------------------- a step of training
 def training_for(config, own=None, loss="", inputs=None, task="pt", device="cpu"):
     """A Training as train.train makes it, with an untrained tokenizer and few examples."""
-    config = replace(config, task=task, n_train=64)
+    config = replace(config, task=task, n_train=64, loss=loss)
     torch.manual_seed(0)
     tokenizer = Tokenizer().requires_grad_(False).eval()
     torch.nn.init.normal_(tokenizer.codebook)
-    model = new_model(config, TASKS[task], tokenizer)
-    data = train.training_set(config, TASKS[task], tokenizer, model.n_words)
-    model, tokenizer, data = model.to(device), tokenizer.to(device), on(device, data)
-    spec = loss or complete_loss(config.loss, config.branches, TASKS[task].ANSWER_WEIGHT)
-    terms = parse_loss(spec, config.branches, own)
-    return train.Training(config, model, train.optimizers_of(model, config), data, terms, inputs,
-                          tokenizer)
+    tasks = load_tasks(task)
+    model = new_model(config, tasks.values(), tokenizer)
+    run = Run(None, config, tasks, model, tokenizer)
+    sets = []
+    for one in run.for_each_task():
+        terms = parse_loss(train.loss_of(config, one.task), config.branches, own)
+        sets.append(on(device, train.training_set(one, terms)))
+    model.to(device), tokenizer.to(device)
+    return train.Training(run, train.optimizers_of(model, config), sets, {}, inputs,
+                          train.losses_of)
 
 
 def on(device, value):
@@ -514,7 +517,7 @@ def test_no_step_of_training_waits_for_a_value(supervision, loss):
     training = training_for(config, loss=loss, device="meta")
     for step in (0, 8):                                # with the curriculum and without
         losses = train.train_step(training, step)
-        assert losses.is_meta and losses.shape == (len(training.terms),)
+        assert losses.is_meta and losses.shape == (len(training.sets[0].terms),)
 
 
 def test_a_step_follows_the_weighted_sum_of_the_terms():
@@ -524,13 +527,13 @@ def test_a_step_follows_the_weighted_sum_of_the_terms():
     for optimizer in training.optimizers:
         optimizer.step = lambda: None                  # the weights stay
     losses = train.train_step(training, 7)
-    moved = [p.grad.clone() for p in training.model.parameters() if p.grad is not None]
-    rows = train.get_batch(7, config, training.data)
-    again = train.losses_of(training, rows, 7)
+    moved = [p.grad.clone() for p in training.run.model.parameters() if p.grad is not None]
+    rows = train.get_batch(7, config, training.sets[0])
+    again = train.losses_of(training, training.sets[0], rows, 7)
     assert torch.equal(again.detach(), losses)
-    training.model.zero_grad()
+    training.run.model.zero_grad()
     (0.85 * again[0] + 3 * again[1]).backward()
-    still = [p.grad for p in training.model.parameters() if p.grad is not None]
+    still = [p.grad for p in training.run.model.parameters() if p.grad is not None]
     assert len(moved) == len(still) > 10
     for a, b in zip(moved, still):
         assert torch.allclose(a, b, atol=1e-6)
@@ -547,7 +550,7 @@ def test_learning_rate_is_a_plateau_then_a_straight_fall():
 
 
 def test_every_weight_is_learned_by_one_optimizer():
-    model = new_model(Config(), TASKS["pt"], Tokenizer())
+    model = new_model(Config(), [TASKS["pt"]], Tokenizer())
     muon, adam = train.optimizers_of(model, Config(weight_decay=0.1))
     groups = [[id(p) for p in optimizer.param_groups[0]["params"]] for optimizer in (muon, adam)]
     assert sorted(groups[0] + groups[1]) == sorted(id(p) for p in model.parameters())
@@ -600,14 +603,14 @@ def test_own_inputs_reach_the_model_and_the_targets_stay_true():
         return torch.zeros_like(tokens)                # as if nothing could be seen
 
     training = training_for(Config(steps=10, n_layer=1), inputs=inputs)
-    rows = train.get_batch(3, training.config, training.data)
-    blind = train.losses_of(training, rows, 3)
-    assert torch.equal(seen[0][0], training.data.tokens[rows])
-    by_hand = training._replace(inputs=None, data=training.data._replace(
-        tokens=torch.zeros_like(training.data.tokens)))
-    assert torch.equal(blind, train.losses_of(by_hand, rows, 3))
-    train.losses_of(training, rows, 3)
-    train.losses_of(training, rows, 4)
+    data = training.sets[0]
+    rows = train.get_batch(3, training.run.config, data)
+    blind = train.losses_of(training, data, rows, 3)
+    assert torch.equal(seen[0][0], data.tokens[rows])
+    by_hand = data._replace(tokens=torch.zeros_like(data.tokens))
+    assert torch.equal(blind, train.losses_of(training._replace(inputs=None), by_hand, rows, 3))
+    train.losses_of(training, data, rows, 3)
+    train.losses_of(training, data, rows, 4)
     assert seen[0][1] == seen[1][1] != seen[2][1]      # random numbers by seed and step alone
 
 
@@ -640,7 +643,7 @@ def test_muon_is_that_of_torch(shape):
 def test_batches_come_in_uneven_shares_first_and_all_examples_later():
     config = Config(task="pt", n_train=640, steps=100, batch_size=64, curriculum=0.5)
     task, kind = TASKS["pt"], np.arange(640) % 4
-    data = train.TrainingSet(*[None] * 4, kind, task.CURRICULUM)
+    data = train.TrainingSet(*[None] * 4, kind, task.CURRICULUM, None)
     early = np.concatenate([kind[train.get_batch(step, config, data)] for step in range(50)])
     assert np.abs(np.bincount(early) / len(early) - task.CURRICULUM).max() < 0.03
     epoch = torch.cat([train.get_batch(step, config, data) for step in range(60, 70)])

@@ -151,8 +151,8 @@ def test_encode_takes_any_number_of_pictures_in_front():
 
 def test_it_learns_the_glyphs_the_same_way_each_time():
     """A short training. tests/slow has the whole one, after which all cells are right."""
-    pictures = [*tokenizer_pictures(Config(), TASKS["pt"], "train", 300).values()]
-    held_out = tokenizer_pictures(Config(), TASKS["pt"], "val", 100)[render]
+    pictures = [*tokenizer_pictures(Config(), [TASKS["pt"]], "train", 300).values()]
+    held_out = tokenizer_pictures(Config(), [TASKS["pt"]], "val", 100)[render]
     torch.manual_seed(5)
     one = train_tokenizer(Tokenizer, pictures, seed=3, steps=120, batch=16)
     torch.rand(9)
@@ -169,7 +169,7 @@ def test_it_learns_the_glyphs_the_same_way_each_time():
 
 def test_pictures_for_the_tokenizer_are_drawn_as_each_task_draws_them():
     """In first person maps stay maps: what PT shows, and what MVC imagines."""
-    by_painter = tokenizer_pictures(Config(views="first-person"), TASKS["pt"], "train", 20)
+    by_painter = tokenizer_pictures(Config(views="first-person"), [TASKS["pt"]], "train", 20)
     assert list(by_painter) == [draw, render]
     assert [len(pictures.cells) for pictures in by_painter.values()] == [60, 40]
     for paint, (cells, pixels, again) in by_painter.items():
@@ -177,7 +177,7 @@ def test_pictures_for_the_tokenizer_are_drawn_as_each_task_draws_them():
         for noisy in (pixels, again):
             assert 1 < (noisy - clean).abs().float().mean() < 20
         assert (pixels != again).float().mean() > 0.8
-    assert list(tokenizer_pictures(Config(), TASKS["pt"], "train", 20)) == [render]
+    assert list(tokenizer_pictures(Config(), [TASKS["pt"]], "train", 20)) == [render]
 
 
 def test_two_sets_of_pictures_are_both_learnt(monkeypatch):
@@ -189,7 +189,7 @@ def test_two_sets_of_pictures_are_both_learnt(monkeypatch):
             seen.append(pixels.shape[1])
             return super().loss(pixels, again, part)
     config = Config(views="first-person")
-    pictures = [*tokenizer_pictures(config, TASKS["pt"], "train", 20).values()]
+    pictures = [*tokenizer_pictures(config, [TASKS["pt"]], "train", 20).values()]
     train_tokenizer(Spy, pictures, steps=8, batch=4)
     assert seen == [48, 48, 48, 40] * 2
 

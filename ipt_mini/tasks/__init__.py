@@ -1,4 +1,6 @@
 """The three tasks by name, and those of the user's own by path."""
+from pathlib import Path
+
 from ipt_mini.errors import UserError
 from ipt_mini.own import blamed, is_own, load_own
 from ipt_mini.tasks import mvc, pet, pt
@@ -20,3 +22,16 @@ def load_task(spec):
     for name in ("questions", "rule", "flip", "balance"):
         setattr(task, name, blamed(spec, getattr(task, name)))
     return task
+
+
+def load_tasks(spec):
+    """{name: task} of one or several, with commas between, that one model is to learn."""
+    tasks = {}
+    for one in spec.split(","):
+        name = Path(one).stem
+        if name in tasks:
+            raise UserError(f"--task {spec}: {name} is named twice")
+        tasks[name] = load_task(one)
+    if sum(bool(task.OWN_WORDS) for task in tasks.values()) > 1:
+        raise UserError(f"--task {spec}: one task at most may have OWN_WORDS")
+    return tasks

@@ -15,8 +15,8 @@ import numpy as np
 from ipt_mini.tasks.grid import (DARK, FLOOR, GLYPHS, OBJECT, WALL, X, from_viewer, lit,
                                  viewer_cell)
 
-BACK, EYE = 0.6, 0.5          # of the camera: steps behind the viewer, height; in parts of N
-WIDE = 0.85                   # half the width of the screen, as `aside`
+BACK, EYE = 1.0, 0.8          # of the camera: steps behind the viewer, height; in parts of N
+WIDE = 0.5                    # half the width of the screen, as `aside`
 CLEAR = 255                   # no colour: what is behind shows
 
 

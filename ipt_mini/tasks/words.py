@@ -20,9 +20,9 @@ OBJECT_WORD = ID[NAMES[OBJECT]] - OBJECT      # + the cell id of an object = the
 UNREADABLE = -1                               # no word: what a rule says of a picture it can't read
 
 
-def vocabulary(task):
-    """All words that a task may use; a word's id is its place in this list."""
-    return [*WORDS, *task.OWN_WORDS]
+def vocabulary(*tasks):
+    """All words that the tasks may use; a word's id is its place in this list."""
+    return [*WORDS, *(word for task in tasks for word in task.OWN_WORDS)]
 
 
 def phrase(*parts, own=()):

@@ -20,10 +20,10 @@ CONFIG = Config(views="first-person")
 
 
 def test_the_tokenizer_draws_pictures_and_maps():
-    train = [*tokenizer_pictures(CONFIG, TASKS["pt"], "train", 2000).values()]
+    train = [*tokenizer_pictures(CONFIG, [TASKS["pt"]], "train", 2000).values()]
     tokenizer = train_tokenizer(partial(Tokenizer, "first-person"), train, 0,
                                 TOKENIZER_STEPS["first-person"])
-    held_out = tokenizer_pictures(CONFIG, TASKS["pt"], "val", 500)
+    held_out = tokenizer_pictures(CONFIG, [TASKS["pt"]], "val", 500)
     drawn = {paint: tokenizer.decode(tokenizer.encode(pictures.pixels))
              for paint, pictures in held_out.items()}
     assert decibels(drawn[draw], draw(held_out[draw].cells)) > 24.5
@@ -32,7 +32,7 @@ def test_the_tokenizer_draws_pictures_and_maps():
 
 def test_the_reader_reads_true_pictures():
     """What is left are objects that others hide."""
-    reader = train_reader(tokenizer_pictures(CONFIG, TASKS["pt"], "train", 4000)[draw])
+    reader = train_reader(tokenizer_pictures(CONFIG, [TASKS["pt"]], "train", 4000)[draw])
     for name, wanted in (("pet", 0.97), ("pt", 0.99)):
         task = TASKS[name]
         examples = make(task, "val", 1000)

@@ -69,8 +69,8 @@ def test_noise_never_turns_one_glyph_into_another():
 def test_the_whole_tokenizer_training_gets_all_cells_right(seed):
     """With the defaults; every glyph has one code of its own, and is drawn cleanly by it."""
     config = Config(data_seed=seed)
-    pictures = [*tokenizer_pictures(config, TASKS["pt"], "train", 2000).values()]
-    cells, held_out, _ = tokenizer_pictures(config, TASKS["pt"], "val", 1000)[render]
+    pictures = [*tokenizer_pictures(config, [TASKS["pt"]], "train", 2000).values()]
+    cells, held_out, _ = tokenizer_pictures(config, [TASKS["pt"]], "val", 1000)[render]
     tokenizer = train_tokenizer(Tokenizer, pictures, seed)
     codes = tokenizer.encode(held_out)
     right = nearest_glyph(tokenizer.decode(codes)) == cells

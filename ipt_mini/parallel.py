@@ -1,0 +1,61 @@
+"""Several processes that train one model, each on its share of every batch:
+
+    torchrun --nproc-per-node 2 train.py --task pt
+
+All of them do the same, but only the first one writes.
+"""
+import atexit
+import os
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+def join(device):
+    """Join the other processes, if torchrun has started this one; `rank_and_size`."""
+    if "LOCAL_RANK" in os.environ and not dist.is_initialized():
+        if device == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+        atexit.register(dist.destroy_process_group)
+    return rank_and_size()
+
+
+def rank_and_size():
+    """Which process this is, and of how many."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+@contextmanager
+def first_alone():
+    """The first process goes through alone; the others follow, and find what it has made."""
+    if rank_and_size()[0]:
+        dist.barrier()
+    yield
+    if dist.is_initialized() and dist.get_rank() == 0:
+        dist.barrier()
+
+
+def averaged(function, model):
+    """The function, with the model's gradients averaged over all processes."""
+    if not dist.is_initialized():
+        return function
+
+    class Called(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, *args):
+            return function(*args)
+    return DistributedDataParallel(Called(), find_unused_parameters=True)
+
+
+def mean_over_processes(values):
+    """The mean of a tensor over all processes."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
+    return values / rank_and_size()[1]

@@ -1,0 +1,102 @@
+"""One model for several tasks: they take turns in training, and each has figures of its own."""
+import json
+import os
+
+import pytest
+import torch
+from conftest import EXAMPLES, TINY, call, refused
+from test_model import training_for
+
+import train
+from ipt_mini.checkpoint import load
+from ipt_mini.config import Config
+from ipt_mini.run import load_run
+from ipt_mini.tasks import TASKS, load_tasks, make
+
+OWN = f"{EXAMPLES}/turn_around.py"
+JOINT = f"train.py --task mvc,{OWN} {TINY}"
+FOLDER = "runs/mvc-turn_around-mixed-tiny-s0"
+
+
+def test_tasks_take_turns_each_with_its_own_loss():
+    training = training_for(Config(steps=10, n_layer=1, n_embd=32), task="pt,mvc")
+    assert [len(data.pose[0]) for data in training.sets] == [1, 3]         # views
+    weights = [data.terms["answer"].weight(0) for data in training.sets]
+    assert weights == [0.2, 1.0]
+    for optimizer in training.optimizers:
+        optimizer.step = lambda: None                  # the weights stay
+    for step in range(4):
+        config, data = training.run.config, training.sets[step % 2]
+        rows = train.get_batch(step, config, data, n_tasks=2)
+        expected = train.losses_of(training, data, rows, step).detach()
+        assert torch.equal(train.train_step(training, step), expected)
+
+
+def test_every_task_sees_all_of_its_examples():
+    """Two tasks of ten batches each: both are through after twenty steps."""
+    config = Config(steps=20, n_train=640, batch_size=64, curriculum=0.0)
+    data = training_for(config).sets[0]._replace(kind=torch.zeros(640).numpy())
+    for turn in range(2):
+        batches = [train.get_batch(step, config, data, n_tasks=2) for step in range(turn, 20, 2)]
+        assert sorted(torch.cat(batches).tolist()) == list(range(640))
+
+
+def test_steps_are_the_sum_and_the_loss_stays_open():
+    tasks = load_tasks("pet,pt,mvc")
+    config = train.completed(Config(task="pet,pt,mvc"), tasks)
+    assert config.steps == sum(task.STEPS["cells"] for task in TASKS.values()) and config.loss == ""
+
+
+def test_trained_resumed_evaluated_and_asked(world, quick, monkeypatch):
+    """One task is the user's own. Killed before its last checkpoint and resumed, the run ends with
+    the same weights as an unbroken one."""
+    code, out, err = call(JOINT)
+    assert code == 0, err
+    metrics = json.loads((world / FOLDER / "metrics.json").read_text())
+    assert "test-mvc imagine" in out and "test-turn_around direct" in out
+    assert set(metrics["test-mvc"]) == set(metrics["test-turn_around"]) == {
+        "direct", "imagine", "oracle"}
+    assert set(metrics["log"][0]["val"]) == {f"{name}-{task}" for task in ("mvc", "turn_around")
+                                             for name in ("direct", "imagine", "oracle", "codes")}
+    assert {path.name for path in (world / FOLDER).glob("*.png")} == {
+        "curve.png", "tokenizer.png", "samples-mvc.png", "samples-turn_around.png"}
+
+    replace, saves = os.replace, []
+
+    def dying(source, target):
+        saves.append(target)
+        if len(saves) == 3:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as m:
+        m.setattr(os, "replace", dying)
+        assert call(f"{JOINT} --out runs/killed")[0] == 130
+    assert call(f"{JOINT} --out runs/killed")[0] == 0
+    once, twice = (load(world / folder / "checkpoint.pt", "")["parts"][0]
+                   for folder in (FOLDER, "runs/killed"))
+    assert all(torch.equal(once[name], twice[name]) for name in once)
+
+    refused(f"eval.py {FOLDER}", 2, "a file of your own", OWN)
+    code, out, err = call(f"eval.py {FOLDER} --task mvc,{OWN} --splits test --n 20")
+    assert code == 0 and "turn_around, mixed" in out, err
+    for name in ("mvc", "turn_around"):
+        assert json.loads((world / FOLDER / f"eval-{name}.json").read_text())["test"]
+    assert call(f"eval.py {FOLDER} --task mvc,{OWN} --replace --n 20")[0] == 0
+    assert (world / FOLDER / "replace-mvc.json").exists()
+    for one in load_run(FOLDER, task=f"mvc,{OWN}").for_each_task():
+        answer = one.ask(make(one.task, "test", 1))
+        assert answer.answer in one.task.ANSWERS and answer.picture.shape == (40, 40, 3)
+
+
+@pytest.mark.parametrize("tasks, words", [
+    ("pt,pt", "pt is named twice"), ("pt,", "there is pet"), ("pt,walk", "there is pet"),
+    (",", "there is pet"), ("pet, pt", "there is pet"), ("pt,nothing.py", "no file"),
+    ("{one},{two}", "one task at most may have OWN_WORDS")])
+def test_wrong_lists_of_tasks(tmp_path, monkeypatch, tasks, words):
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        own = (EXAMPLES / "turn_around.py").read_text()
+        (tmp_path / f"{name}.py").write_text(f"{own}\nOWN_WORDS = ('{name}',)\n")
+    refused(f"train.py --task '{tasks.format(one='one.py', two='two.py')}'", 2, words)
+    assert not (tmp_path / "runs").exists()
