@@ -14,6 +14,8 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Callable, NamedTuple
 
 import numpy as np
@@ -22,6 +24,7 @@ from tqdm import tqdm
 
 from ipt_mini.checkpoint import (folder_of, get_reader, get_tokenizer, open_folder, read_metrics,
                                  restored, save, tokenizer_maker, write_json)
+from ipt_mini.compare import compare, same_time, settings_of, with_seed
 from ipt_mini.config import Config, parse, setting
 from ipt_mini.evaluate import lines, test_run, validate
 from ipt_mini.losses import LossInput, complete_loss, parse_loss
@@ -32,6 +35,9 @@ from ipt_mini.run import Run, machine, needs_reader, new_model, pick_device
 from ipt_mini.sequence import Layout, layout, pack
 from ipt_mini.side_by_side import side_by_side
 from ipt_mini.tasks import load_tasks
+
+
+CURRICULUM_STEPS = 500        # at most: by then PT's parity is found, in both worlds
 
 
 class TrainingSet(NamedTuple):
@@ -69,13 +75,14 @@ def get_batch(step, config, data, n_tasks=1):
     n_tasks-th step.
     Early on, the kinds of question may come in uneven shares, the task's CURRICULUM; afterwards
     each epoch is a new order of all examples."""
-    n, size, kind = len(data.kind), config.batch_size, data.kind
-    if data.curriculum and step < config.curriculum * config.steps:
+    n, size, kind, turn = len(data.kind), config.batch_size, data.kind, step // n_tasks
+    early = min(CURRICULUM_STEPS, config.curriculum * config.steps / n_tasks)
+    if data.curriculum and turn < early:
         share = np.array(data.curriculum) / np.bincount(kind, minlength=len(data.curriculum))
         chance = share[kind] / share[kind].sum()
         rng = np.random.default_rng([config.seed, step, 1])
         return torch.from_numpy(rng.choice(n, size, p=chance))
-    epoch, batch = divmod(step // n_tasks, n // size)
+    epoch, batch = divmod(turn, n // size)
     order = np.random.default_rng([config.seed, epoch]).permutation(n)
     return torch.from_numpy(order[batch * size:(batch + 1) * size])
 
@@ -185,8 +192,8 @@ def fit(training, saved, seconds, line, **kept):
         bar.set_postfix({**means, **accuracy})
         states = [part.state_dict() for part in parts]
         save(folder / "checkpoint.pt", config=asdict(config), step=end, log=log, seconds=seconds,
-             tokenizer=run.tokenizer.state_dict(), parts=states if end < config.steps else states[:1],
-             **kept)
+             tokenizer=run.tokenizer.state_dict(),
+             parts=states if end < config.steps else states[:1], **kept)
         first = end
     bar.close()
     return log
@@ -206,8 +213,15 @@ def loss_of(config, task):
     return complete_loss(config.loss, config.branches, task.ANSWER_WEIGHT)
 
 
+def named(config, tasks, own=None):
+    """What the settings name: ({name of a task: {name: Term}}, inputs). UserError if it is wrong."""
+    terms = {name: parse_loss(loss_of(config, task), config.branches, own)
+             for name, task in tasks.items()}
+    return terms, load_own(config.inputs) if config.inputs else None
+
+
 def training_of(run, terms, inputs=None):
-    """The Training of a Run whose model is new. terms: {name of a task: {name: Term}}."""
+    """The Training of a Run whose model is new."""
     sets, val = [], {}
     for one in run.for_each_task():
         sets.append(training_set(one, terms[one.name]))
@@ -216,22 +230,29 @@ def training_of(run, terms, inputs=None):
     return Training(run, optimizers_of(run.model, run.config), sets, val, inputs, losses)
 
 
-def train(config, own=None, line=None):
-    """Train the run that `config` describes, or resume it; return the path of its folder.
+class Learnt(NamedTuple):
+    """A run whose training has ended, and what is known of it before any test."""
+    config: Config             # complete
+    folder: Path
+    log: list                  # a row a validation
+    seconds: dict              # by stage
+
+
+def learn(config, own=None, line=None):
+    """Train the run that `config` describes, or resume it, without reading the test split: Learnt.
     own: {name: function} of loss terms that config.loss names, for use from a notebook.
     line: of the terminal, for the progress of a run beside others."""
     tasks, device = load_tasks(config.task), pick_device(config.device)
     rank, size = join(device)
     if config.batch_size % size:
-        raise UserError(f"--batch-size {config.batch_size}: {size} processes cannot share it evenly")
+        raise UserError(f"--batch-size {config.batch_size}: {size} processes cannot share it")
     make = tokenizer_maker(config)
     config = completed(config, tasks)
-    terms = {name: parse_loss(loss_of(config, task), config.branches, own)
-             for name, task in tasks.items()}
-    inputs = load_own(config.inputs) if config.inputs else None
+    terms, inputs = named(config, tasks, own)
     folder, identity, saved = open_folder(config, tasks.values())
-    if (folder / "metrics.json").exists():
-        return folder
+    with blame(folder / "checkpoint.pt"):
+        if saved and saved["step"] == config.steps:
+            return Learnt(config, folder, list(saved["log"]), dict(saved["seconds"]))
     if rank == 0:
         tqdm.write(f"{folder}: tokenizer, data, then {config.steps} steps on {device}", sys.stderr)
     seconds = saved["seconds"] if saved else {}
@@ -242,15 +263,18 @@ def train(config, own=None, line=None):
             with first_alone():
                 tokenizer = get_tokenizer(config, tasks.values(), folder, make)
         tokenizer = tokenizer.to(device).requires_grad_(False)
-    if saved and saved["step"] == config.steps:
-        log = saved["log"]
-    else:
-        model = new_model(config, tasks.values(), tokenizer).to(device)
-        with timed(seconds, "data"):
-            run = Run(folder, config, tasks, model, tokenizer)
-            training = training_of(run, terms, inputs)
-        log = fit(training, saved, seconds, line, identity=identity)
-    if rank > 0:
+    model = new_model(config, tasks.values(), tokenizer).to(device)
+    with timed(seconds, "data"):
+        run = Run(folder, config, tasks, model, tokenizer)
+        training = training_of(run, terms, inputs)
+    log = fit(training, saved, seconds, line, identity=identity)
+    return Learnt(config, folder, log, seconds)
+
+
+def train(config, own=None, line=None):
+    """`learn`, then read the test split; return the path of the run's folder."""
+    config, folder, log, seconds = learn(config, own, line)
+    if (folder / "metrics.json").exists() or rank_and_size()[0] > 0:
         return folder
     with timed(seconds, "test"):
         report = test_run(folder, log, config)
@@ -265,6 +289,14 @@ def train(config, own=None, line=None):
 class Options(Config):
     seeds: int = setting(0, "train seeds 0 .. N-1 side by side; 0: the one of --seed")
     jobs: int = setting(0, "how many seeds at a time; 0: one a core or GPU")
+    compare: str = setting("", "is a second setting better, which differs by this? Such as "
+                           "'loss=+FILE.py:TERM=0.5 n_layer=4'")
+    minutes: float = setting(10.0, "of a comparison, at most", low=0.1)
+    final: bool = setting(False, "read the test split of the runs that were compared")
+    compare: str = setting("", "is a second setting better? What differs there, such as "
+                           "'loss=+FILE.py:TERM=0.5 n_layer=4'; both are trained side by side")
+    minutes: float = setting(10.0, "for a comparison, at most", low=0.1)
+    final: bool = setting(False, "then read the test split of the runs that were compared")
 
 
 def train_seeds(config, seeds, jobs):
@@ -275,15 +307,49 @@ def train_seeds(config, seeds, jobs):
         raise UserError("--seeds: without torchrun; it is for one run on several GPUs")
     config = replace(config, device=pick_device(config.device))
     folder, tasks = folder_of(config), load_tasks(config.task)
-    for task in tasks.values():
-        parse_loss(loss_of(config, task), config.branches)
-    if config.inputs:
-        load_own(config.inputs)
+    named(config, tasks)
     folder.parent.mkdir(parents=True, exist_ok=True)
     get_tokenizer(config, tasks.values(), folder, tokenizer_maker(config))
     if needs_reader(config, tasks):
         get_reader(config, tasks.values(), folder)
     side_by_side(train, [replace(config, seed=seed) for seed in range(seeds)], jobs)
+
+
+def step_of(config, own=None):
+    """A function that learns from one batch of a new model, to be timed."""
+    tasks = load_tasks(config.task)
+    config = completed(replace(config, n_train=max(64, config.batch_size)), tasks)
+    folder = folder_of(config)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer = get_tokenizer(config, tasks.values(), folder, tokenizer_maker(config))
+    tokenizer = tokenizer.to(config.device).requires_grad_(False)
+    model = new_model(config, tasks.values(), tokenizer).to(config.device)
+    run = Run(None, config, tasks, model, tokenizer)
+    return partial(train_step, training_of(run, *named(config, tasks, own)), 0)
+
+
+def compare_settings(config, text, minutes=10.0, own=None):
+    """Is the setting better that differs from `config` by `text`? Its Comparison, which a notebook
+    draws, and the pair of Configs. own: as in `learn`; all is then trained in this process."""
+    config = replace(config, device=pick_device(config.device))
+    pair = same_time(settings_of(config, text), lambda one: step_of(one, own))
+
+    def logs(seed):
+        runs = [with_seed(one, seed) for one in pair]
+        if own is None:
+            side_by_side(learn, runs, jobs=2)
+        return [learn(run, own).log for run in runs]
+    return compare(logs, pair, minutes), pair
+
+
+def tested(comparison, pair):
+    """Read the test split of all runs that were compared: a Comparison for each figure."""
+    seeds = range(len(comparison.first))
+    runs = [[read_metrics(train(with_seed(one, seed))) for seed in seeds] for one in pair]
+    for split in [name for name in runs[0][0] if name.startswith("test")]:
+        for decode in runs[0][0][split]:
+            first, second = ([run[split][decode]["accuracy"] for run in group] for group in runs)
+            yield comparison._replace(metric=f"{split} {decode}, %", first=first, second=second)
 
 
 def tell(folder):
@@ -298,7 +364,12 @@ def tell(folder):
 def main():
     options = asdict(parse(Options, __doc__))
     seeds, jobs = options.pop("seeds"), options.pop("jobs")
+    text, minutes, final = (options.pop(name) for name in ("compare", "minutes", "final"))
     config = Config(**options)
+    if text:
+        comparison, pair = compare_settings(config, text, minutes)
+        print(comparison, *(tested(comparison, pair) if final else ()), sep="\n")
+        return
     if seeds:
         train_seeds(config, seeds, jobs)
     for seed in range(seeds) if seeds else [config.seed]:

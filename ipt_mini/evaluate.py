@@ -7,11 +7,13 @@ from textwrap import fill
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ipt_mini import plots
 from ipt_mini.dataset import tokenizer_pictures
 from ipt_mini.generate import DECODES, decode, decodes_of
 from ipt_mini.run import answer_ids, load_run, pick_device
+from ipt_mini.sequence import ANSWER, IMAGINE, layout, pack
 from ipt_mini.tasks.examples import splits
 from ipt_mini.tasks.grid import NAMES, OBJECT, nearest_glyph, render
 from ipt_mini.tasks.words import UNREADABLE, text, vocabulary
@@ -55,7 +57,19 @@ def validate(run, data):
         if out.imagination is not None:
             right = out.imagination == data.imagination
             shares[run.titled("codes")] = right.float().mean().item()
+            shares[run.titled("nats")] = code_loss(run, data)
     return shares
+
+
+@torch.no_grad()
+def code_loss(run, data):
+    """-log P of the true codes in nats, mean over the codes, each after the true ones before it."""
+    branches = ((IMAGINE, ANSWER),)
+    where = layout(data, branches, run.config.answer_sees_views)
+    tokens, targets = pack(data, branches, run.model.n_words)
+    here = where.losses_of[IMAGINE]
+    logits = run.model.head(run.model.states(tokens, data.pose, where, where.loss_at[here]))
+    return F.cross_entropy(logits.flatten(0, 1), targets[:, here].flatten()).item()
 
 
 def evaluate(run, splits_wanted=None, decodes=None, n_examples=0):

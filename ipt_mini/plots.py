@@ -35,8 +35,9 @@ def curves(log, path):
     for axis, part, title in zip(figure.subplots(1, 2), ("losses", "val"),
                                  ("training loss", "validation accuracy")):
         for name in log[-1][part]:
-            axis.plot(steps, [row[part][name] for row in log], label=name)
-            axis.legend(frameon=False, fontsize=7)
+            if not name.startswith("nats"):            # no accuracy
+                axis.plot(steps, [row[part][name] for row in log], label=name)
+        axis.legend(frameon=False, fontsize=7)
         axis.set(xlabel="step", ylabel=title, ylim=(0, None))
         axis.grid(alpha=0.3)
     _write(figure, path)

@@ -4,7 +4,7 @@ import json
 import pytest
 from conftest import ROOT, script, snapshot
 
-SCRIPTS = {"main_job": "--seeds 1 --tasks pt", "soak": "", "speed": "", "time_to_accuracy": "",
+SCRIPTS = {"main_job": "--seeds 1 --tasks pt", "soak": "", "speed": "", "laboratory": "",
            "probes": ""}
 
 
@@ -32,12 +32,6 @@ def test_quick_form(name, tmp_path):
         assert all(len(row) == len(part["head"]) for row in part["rows"])
         assert "| " + " | ".join(map(str, part["head"])) + " |" in ran.stdout
     assert "--quick" in result["stamp"]["command"]
-
-
-@pytest.mark.slow
-def test_time_to_accuracy_resumes(tmp_path):
-    first, second = (script("benchmarks/time_to_accuracy.py --quick", tmp_path) for _ in range(2))
-    assert first.stdout == second.stdout
 
 
 @pytest.mark.slow

@@ -72,7 +72,7 @@ def test_run_folder_holds_what_it_should(run):
     assert [row["step"] for row in metrics["log"]] == [2, 4, 6]
     for row in metrics["log"]:
         assert set(row["losses"]) == {"answer", "imagination"}
-        assert set(row["val"]) == {"direct", "imagine", "oracle", "codes"}
+        assert set(row["val"]) == {"direct", "imagine", "oracle", "codes", "nats"}
     assert set(metrics["minutes"]) == {"tokenizer", "data", "training", "validation", "test", "all"}
     for name, figures in metrics["test"].items():
         assert figures["n"] == 48 and figures["low"] <= figures["accuracy"] <= figures["high"]
@@ -176,7 +176,7 @@ def test_every_supervision_and_decode(world, quick, task, supervision, decodes):
     folder = world / f"runs/{task}-{name}-tiny-s0"
     assert code == 0 and err.count("\n") == 1 and str(folder.relative_to(world)) in out, err
     assert set(metrics_of(folder)["test"]) == decodes
-    assert set(metrics_of(folder)["log"][0]["val"]) - {"codes"} == decodes
+    assert set(metrics_of(folder)["log"][0]["val"]) - {"codes", "nats"} == decodes
     code, out, err = call(f"eval.py {folder} --n 20")
     assert code == 0 and err == "" and all(f" {name}" in out for name in decodes)
 

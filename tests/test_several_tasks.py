@@ -57,7 +57,8 @@ def test_trained_resumed_evaluated_and_asked(world, quick, monkeypatch):
     assert set(metrics["test-mvc"]) == set(metrics["test-turn_around"]) == {
         "direct", "imagine", "oracle"}
     assert set(metrics["log"][0]["val"]) == {f"{name}-{task}" for task in ("mvc", "turn_around")
-                                             for name in ("direct", "imagine", "oracle", "codes")}
+                                             for name in ("direct", "imagine", "oracle", "codes",
+                                                          "nats")}
     assert {path.name for path in (world / FOLDER).glob("*.png")} == {
         "curve.png", "tokenizer.png", "samples-mvc.png", "samples-turn_around.png"}
 

@@ -1,0 +1,181 @@
+"""Is one setting better than another? Pairs of seeds, as few as decide it.
+
+Both settings learn for the same time: the steps of the second are those of the first, divided by
+what its step costs. They are compared by one number of the log, on validation data: METRIC. The
+test is sequential, it may stop after each pair. If nothing differs, it says "better" or "worse" in
+5% of the comparisons, all looks together.
+"""
+import io
+import math
+import time
+import zlib
+from dataclasses import fields, replace
+from functools import lru_cache
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from ipt_mini.checkpoint import folder_of
+from ipt_mini.config import Config, compared
+from ipt_mini.errors import UserError
+
+METRIC = "codes"              # share of right codes in the model's own pictures
+STEPS = {"cells": 200, "first-person": 300}      # short runs: where all is learnt, nothing differs
+VALIDATIONS = 6               # in a run; the score is the mean over the second half
+FIRST, MOST = 3, 16           # pairs before the first look, and at the last one
+POWER = 0.84                  # standard errors from the boundary: a power of 0.8
+LOWER_IS_BETTER = ("nats",)
+
+
+# ------------------------------------------------------------------------- two settings
+def settings_of(config, text):
+    """(the Config as a short run, the same with changes such as "loss=+FILE.py:term=0.5 n_layer=4").
+    """
+    steps = config.steps or STEPS[config.views]
+    first = replace(config, steps=steps, seed=0, out="")
+    types = {f.name: f.type for f in fields(Config)}
+    changes = {}
+    for part in text.split():
+        name, equals, value = part.partition("=")
+        if name not in types or not equals or name in changes:
+            raise UserError(f"--compare {part}: write SETTING=VALUE, each SETTING once, of "
+                            f"{', '.join(types)}")
+        try:
+            changes[name] = value == "True" if types[name] is bool else types[name](value)
+        except ValueError:
+            raise UserError(f"--compare {part}: a value of type {types[name].__name__}") from None
+    second = replace(first, **changes)
+    if compared(first) == compared(second):
+        raise UserError(f"--compare {text!r}: nothing differs")
+    return first, second
+
+
+def same_time(pair, step_of, rounds=12):
+    """The pair with steps for the second such that both take as long. step_of(config): a function
+    that makes a step; both are timed turn by turn."""
+    steps, times = [step_of(with_seed(one, 0)) for one in pair], [[], []]
+    for _ in range(rounds):
+        for step, seconds in zip(steps, times):
+            began = time.perf_counter()
+            step()
+            seconds.append(time.perf_counter() - began)
+    first, second = pair
+    cost = median(times[1]) / median(times[0])
+    if abs(cost - 1) > 0.03:                           # less is noise of the clock
+        second = replace(second, steps=round(first.steps / cost))
+    return [replace(one, eval_every=max(1, one.steps // VALIDATIONS)) for one in (first, second)]
+
+
+def with_seed(config, seed):
+    """The run of one seed. Its folder tells the settings, so that comparisons share their runs."""
+    settings = repr(compared(replace(config, seed=0)))
+    folder = folder_of(replace(config, seed=seed)).name
+    return replace(config, seed=seed,
+                   out=f"runs/compare/{zlib.crc32(settings.encode()):08x}-{folder}")
+
+
+# ------------------------------------------------------------------------- the sequential test
+@lru_cache
+def boundaries(planned, error=0.05, draws=100_000):
+    """(planned + 1,): how many standard errors the mean of k paired differences has to be from 0 to
+    stop there. O'Brien and Fleming's test (1979): hard to pass early, so that the last look loses
+    little; the chance to pass any by mistake is `error`. With Student's t, by simulation, since few
+    pairs are far from the normal limit."""
+    rng = np.random.default_rng(0)
+    total, squares, sizes, heights = np.zeros(draws), np.zeros(draws), [], []
+    for k in range(1, planned + 1):
+        x = rng.standard_normal(draws)
+        total, squares = total + x, squares + x * x
+        if k >= FIRST:
+            variance = (squares - total ** 2 / k) / (k - 1)
+            size = np.abs(total) / np.sqrt(k * variance)
+            share_above = 1 - (size.argsort().argsort() + 0.5) / draws
+            normal = torch.special.ndtri(torch.from_numpy(1 - share_above / 2)).numpy()
+            sizes.append(size)
+            heights.append(normal * math.sqrt(k / planned))
+    limit = np.quantile(np.max(heights, 0), 1 - error)       # of all looks of a comparison
+    passed = [np.min(size[height > limit], initial=math.inf)
+              for size, height in zip(sizes, heights)]
+    return np.array([math.inf] * FIRST + passed)
+
+
+class Comparison(NamedTuple):
+    """What is known after some pairs. Differences are second minus first, one a seed."""
+    metric: str
+    first: list
+    second: list
+    steps: list
+    minutes: float
+    planned: int               # pairs, as many as the time allows
+
+    @property
+    def differences(self):
+        return np.subtract(self.second, self.first)
+
+    @property
+    def error(self):
+        """The standard error of the mean difference."""
+        n = len(self.first)
+        return float(np.std(self.differences, ddof=1)) / math.sqrt(n) if n > 1 else math.inf
+
+    @property
+    def half(self):
+        """Half the width of the 95% interval, which holds at whatever look one stops."""
+        return float(boundaries(self.planned)[len(self.first)]) * self.error
+
+    @property
+    def verdict(self):
+        mean = self.differences.mean()
+        if not abs(mean) > self.half:                  # nan too: nothing is known yet
+            return "undecided"
+        return "better" if (mean > 0) != (self.metric in LOWER_IS_BETTER) else "worse"
+
+    @property
+    def visible(self):
+        """How large a difference this many pairs show with a power of 0.8."""
+        return self.half + POWER * self.error
+
+    def __str__(self):
+        n, mean = len(self.first), self.differences.mean()
+        return (f"{self.verdict}: {self.metric} {mean:+.4f} +- {self.half:.4f}, {n} pairs of seeds "
+                f"({self.steps[0]} and {self.steps[1]} steps), {self.minutes:.1f} minutes; visible "
+                f"were differences of {self.visible:.4f}, with a power of 0.8")
+
+    def _repr_png_(self):
+        figure = Figure((4.5, 2.2), layout="constrained")
+        axis = figure.subplots()
+        for seed, pair in enumerate(zip(self.first, self.second)):
+            axis.plot(pair, (seed, seed), color="0.7", zorder=0)
+        axis.scatter(self.first, range(len(self.first)), label="first")
+        axis.scatter(self.second, range(len(self.second)), label="second")
+        axis.set(xlabel=self.metric, ylabel="seed", title=self.verdict)
+        axis.legend(frameon=False, fontsize=7)
+        file = io.BytesIO()
+        figure.savefig(file, format="png")
+        return file.getvalue()
+
+
+def score(log, metric=METRIC):
+    """The mean of one number over the second half of the training."""
+    half = [row["val"] for row in log if row["step"] > log[-1]["step"] / 2]
+    values = [value for row in half for name, value in row.items() if name.startswith(metric)]
+    return sum(values) / len(values)
+
+
+def compare(logs, pair, minutes, metric=METRIC, tell=print):
+    """The Comparison of two Configs. logs(seed): those of both, trained with this seed."""
+    began, first, second, planned = time.perf_counter(), [], [], 0
+    steps = [one.steps for one in pair]
+    while True:
+        for scores, log in zip((first, second), logs(len(first))):
+            scores.append(score(log, metric))
+        spent = (time.perf_counter() - began) / 60
+        planned = planned or min(MOST, max(FIRST, int(minutes / spent)))
+        result = Comparison(metric, first, second, steps, spent, planned)
+        tell(f"{len(first)} pairs: {first[-1]:.4f} and {second[-1]:.4f}, {result.verdict} so far")
+        next_end = spent + spent / len(first)
+        if result.verdict != "undecided" or len(first) == planned or next_end > minutes:
+            return result

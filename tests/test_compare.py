@@ -1,0 +1,183 @@
+"""Comparisons: what is compared, when they stop, how often they are wrong, what they see."""
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, call, refused
+
+import train
+from ipt_mini.compare import (FIRST, MOST, Comparison, boundaries, compare, same_time, score,
+                              settings_of, with_seed)
+from ipt_mini.config import Config
+from ipt_mini.errors import UserError
+
+
+def log_of(values, metric="codes"):
+    return [dict(step=step, val={metric: value, "imagine": 0.0})
+            for step, value in enumerate(values, 1)]
+
+
+def compared_with(differences, minutes=1e9, metric="codes"):
+    """The Comparison of logs whose scores differ by so much."""
+    def logs(seed):
+        return log_of([0, 0.5], metric), log_of([0, 0.5 + differences[seed]], metric)
+    said = []
+    return compare(logs, [Config(steps=5)] * 2, minutes, metric, said.append), said
+
+
+# ------------------------------------------------------------------------------- two settings
+def test_the_second_setting_differs_by_the_text():
+    first, second = settings_of(Config(), "loss=+mine=0.5 n_layer=3 answer_sees_views=True")
+    assert first == Config(steps=200)
+    assert second == Config(steps=200, loss="+mine=0.5", n_layer=3, answer_sees_views=True)
+    assert settings_of(Config(views="first-person"), "adam_lr=0.01")[0].steps == 300
+    assert settings_of(Config(steps=7), "adam_lr=0.01")[1].steps == 7
+
+
+@pytest.mark.parametrize("text, word", [
+    ("mine", "SETTING=VALUE"), ("nothing=1", "SETTING=VALUE"), ("n_layer=two", "type int"),
+    ("n_layer=3 n_layer=4", "each SETTING once"), ("n_layer=2", "nothing differs"),
+    ("n_layer=99", "from 1 to 48"), ("name=other", "nothing differs")])
+def test_wrong_changes_are_refused(text, word):
+    with pytest.raises(UserError, match=word):
+        settings_of(Config(), text)
+
+
+def test_the_same_settings_share_a_folder_and_others_do_not():
+    config = Config(steps=200)
+    assert with_seed(config, 1).out == with_seed(Config(steps=200, seed=5), 1).out
+    folders = {with_seed(one, seed).out for seed in (0, 1)
+               for one in (config, Config(steps=201), Config(steps=200, n_layer=3))}
+    assert len(folders) == 6 and all(folder.startswith("runs/compare/") for folder in folders)
+
+
+def test_what_costs_more_gets_fewer_steps(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def step_of(config):
+        def step():
+            clock[0] += config.n_layer
+        return step
+    first, second = same_time(settings_of(Config(), "n_layer=4"), step_of)
+    assert (first.steps, second.steps, first.eval_every, second.eval_every) == (200, 100, 33, 16)
+    first, second = same_time(settings_of(Config(), "seed=0 n_embd=64"), step_of)
+    assert first.steps == second.steps
+
+
+# --------------------------------------------------------------------------- the sequential test
+def test_score_is_the_mean_over_the_second_half_and_over_tasks():
+    assert score(log_of([9, 9, 1, 2]), "codes") == 1.5
+    log = [dict(step=1, val={}), dict(step=2, val={"codes-pt": 1.0, "codes-mvc": 0.0, "x": 9.0})]
+    assert score(log, "codes") == 0.5
+
+
+def comparisons(effect, n=2000, most=MOST):
+    """The share of simulated comparisons that end in a verdict: (better, worse)."""
+    rng, c = np.random.default_rng(1), boundaries(most)
+    x = rng.normal(effect, 1, (n, most))
+    ended = np.zeros(n)
+    for k in range(FIRST, most + 1):
+        seen = x[:, :k]
+        t = seen.mean(1) / (seen.std(1, ddof=1) / math.sqrt(k))
+        ended = np.where(ended == 0, np.sign(t) * (np.abs(t) > c[k]), ended)
+    return (ended > 0).mean(), (ended < 0).mean()
+
+
+def test_a_comparison_of_equals_is_wrong_in_five_percent():
+    for planned in (3, 7, MOST):
+        better, worse = comparisons(0.0, n=10_000, most=planned)
+        assert 0.04 < better + worse < 0.06 and abs(better - worse) < 0.01
+
+
+def test_the_last_look_loses_little_to_those_before():
+    """Student's t for 7 and 16 pairs: 2.45 and 2.13."""
+    assert boundaries(7)[7] < 2.7 and boundaries(16)[16] < 2.4
+    assert np.all(np.diff(boundaries(16)[FIRST:]) < 0) and np.isinf(boundaries(16)[:FIRST]).all()
+
+
+def test_large_effects_are_found():
+    better, worse = comparisons(1.5)
+    assert better > 0.9 and worse < 0.005
+    assert comparisons(-1.5)[1] > 0.9
+
+
+def test_it_stops_as_soon_as_it_is_clear():
+    result, said = compared_with([0.10, 0.11, 0.105, 0.1, 0.1] + [0.1] * 20)
+    assert result.verdict == "better" and FIRST <= len(result.first) < 8
+    assert compared_with([0.1] * 16)[0].verdict == "better"                # no spread at all
+    assert len(said) == len(result.first) and result.half < result.differences.mean()
+    assert compared_with([-0.10, -0.11, -0.105] * 6)[0].verdict == "worse"
+    assert compared_with([0.10, 0.11, 0.105] * 6, metric="nats")[0].verdict == "worse"
+    noise = [0.1, -0.1] * 8
+    result, said = compared_with(noise)
+    assert result.verdict == "undecided" and len(said) == MOST
+    assert result.visible > result.half > 0.02
+
+
+def test_it_stops_when_the_time_is_spent():
+    result, said = compared_with([0.1, -0.1] * 8, minutes=0.0)
+    assert len(said) == 1 and result.verdict == "undecided" and result.half == math.inf
+    assert "undecided" in str(result)
+
+
+def test_a_comparison_says_and_draws_what_it_saw():
+    result = Comparison("codes", [0.5, 0.6, 0.7], [0.61, 0.7, 0.8], [200, 150], 3.5, 5)
+    assert str(result).startswith("undecided: codes +0.1033 +- ") or result.verdict == "better"
+    assert "3 pairs" in str(result) and "200 and 150 steps" in str(result)
+    assert result._repr_png_().startswith(b"\x89PNG")
+
+
+# -------------------------------------------------------------------------------- with real runs
+def test_from_a_notebook_with_a_term_that_is_a_function(world, monkeypatch):
+    """Its runs are kept, and not trained again."""
+    monkeypatch.setattr("ipt_mini.compare.FIRST", 2)
+    monkeypatch.setattr("ipt_mini.compare.MOST", 2)
+    words = TINY.replace("--", "").split()
+    settings = {name.replace("-", "_"): value for name, value in zip(words[::2], words[1::2])}
+    types = {name: type(getattr(Config(), name)) for name in settings}
+    config = Config(task="pt", **{name: types[name](value) for name, value in settings.items()})
+
+    def mine(batch):
+        return batch.logits.square().mean()
+    result, pair = train.compare_settings(config, "loss=+mine=9", 9.0, dict(mine=mine))
+    assert len(result.first) == 2 and result.first != result.second
+    assert len(list((world / "runs/compare").glob("*/checkpoint.pt"))) == 4
+    assert not list((world / "runs/compare").glob("*/metrics.json"))       # no test was read
+    again, _ = train.compare_settings(config, "loss=+mine=9", 9.0, dict(mine=mine))
+    assert again.second == result.second or again.steps != result.steps
+    figures = list(train.tested(result._replace(first=[0], second=[0]), pair[:1] * 2))
+    assert [figure.metric for figure in figures] == [
+        "test direct, %", "test imagine, %", "test oracle, %"]
+    assert all(figure.differences == [0] for figure in figures)
+
+
+def test_code_loss_is_that_of_the_training_term(world):
+    from ipt_mini.evaluate import code_loss
+    from ipt_mini.losses import imagination
+    from ipt_mini.losses import LossInput
+    from ipt_mini.run import load_run
+    from ipt_mini.sequence import layout, pack
+    run = load_run("runs/good")
+    _, data = run.prepare("val", 16)
+    where, (tokens, targets) = layout(data, run.config.branches), pack(
+        data, run.config.branches, run.model.n_words)
+    with torch.no_grad():
+        logits = run.model(tokens, data.pose, where)[:, where.loss_at]
+    term = imagination(LossInput(logits, targets, where.losses_of, run.model.n_words))
+    assert code_loss(run, data) == pytest.approx(term.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("more, code, words", [
+    ("--compare n_layer", 2, "SETTING=VALUE"), ("--compare n_layer=1", 2, "nothing differs"),
+    ("--compare n_layer=0", 2, "--n-layer 0"), ("--compare n_layer=3 --minutes 0", 2, "--minutes"),
+    ("--compare loss=+mine=1", 2, "there is answer"),
+    ("--compare loss=+none.py:a=1", 2, "no file")])
+def test_wrong_comparisons_are_one_line(world, more, code, words):
+    refused(f"train.py --task pt {TINY} {more}", code, words)
+
+
+def test_help_names_the_flags():
+    code, out, _ = call("train.py --help")
+    assert code == 0 and "--compare" in out and "--minutes" in out and "--final" in out
