@@ -214,20 +214,22 @@ def loss_of(config, task):
 
 
 def named(config, tasks, own=None):
-    """What the settings name: ({name of a task: {name: Term}}, inputs). UserError if it is wrong."""
+    """({name of a task: {name: Term}}, inputs) that the settings name. UserError if wrong."""
     terms = {name: parse_loss(loss_of(config, task), config.branches, own)
              for name, task in tasks.items()}
     return terms, load_own(config.inputs) if config.inputs else None
 
 
-def training_of(run, terms, inputs=None):
-    """The Training of a Run whose model is new."""
+def training_of(config, tasks, tokenizer, terms, inputs=None, folder=None):
+    """The Training of a new model, on the tokenizer's device."""
+    model = new_model(config, tasks.values(), tokenizer).to(tokenizer.codebook.device)
+    run = Run(folder, config, tasks, model, tokenizer)
     sets, val = [], {}
     for one in run.for_each_task():
         sets.append(training_set(one, terms[one.name]))
-        val[one.name] = one.prepare("val", run.config.n_val)[1]
-    losses = averaged(losses_of, run.model)
-    return Training(run, optimizers_of(run.model, run.config), sets, val, inputs, losses)
+        val[one.name] = one.prepare("val", config.n_val)[1]
+    losses = averaged(losses_of, model)
+    return Training(run, optimizers_of(model, config), sets, val, inputs, losses)
 
 
 class Learnt(NamedTuple):
@@ -263,10 +265,8 @@ def learn(config, own=None, line=None):
             with first_alone():
                 tokenizer = get_tokenizer(config, tasks.values(), folder, make)
         tokenizer = tokenizer.to(device).requires_grad_(False)
-    model = new_model(config, tasks.values(), tokenizer).to(device)
     with timed(seconds, "data"):
-        run = Run(folder, config, tasks, model, tokenizer)
-        training = training_of(run, terms, inputs)
+        training = training_of(config, tasks, tokenizer, terms, inputs, folder)
     log = fit(training, saved, seconds, line, identity=identity)
     return Learnt(config, folder, log, seconds)
 
@@ -289,10 +289,6 @@ def train(config, own=None, line=None):
 class Options(Config):
     seeds: int = setting(0, "train seeds 0 .. N-1 side by side; 0: the one of --seed")
     jobs: int = setting(0, "how many seeds at a time; 0: one a core or GPU")
-    compare: str = setting("", "is a second setting better, which differs by this? Such as "
-                           "'loss=+FILE.py:TERM=0.5 n_layer=4'")
-    minutes: float = setting(10.0, "of a comparison, at most", low=0.1)
-    final: bool = setting(False, "read the test split of the runs that were compared")
     compare: str = setting("", "is a second setting better? What differs there, such as "
                            "'loss=+FILE.py:TERM=0.5 n_layer=4'; both are trained side by side")
     minutes: float = setting(10.0, "for a comparison, at most", low=0.1)
@@ -303,8 +299,6 @@ def train_seeds(config, seeds, jobs):
     """Train seeds 0 .. N-1 side by side. First what they share, and whatever may be wrong."""
     if config.out or config.seed:
         raise UserError("--seeds: without --out and --seed")
-    if "LOCAL_RANK" in os.environ:
-        raise UserError("--seeds: without torchrun; it is for one run on several GPUs")
     config = replace(config, device=pick_device(config.device))
     folder, tasks = folder_of(config), load_tasks(config.task)
     named(config, tasks)
@@ -323,9 +317,8 @@ def step_of(config, own=None):
     folder.parent.mkdir(parents=True, exist_ok=True)
     tokenizer = get_tokenizer(config, tasks.values(), folder, tokenizer_maker(config))
     tokenizer = tokenizer.to(config.device).requires_grad_(False)
-    model = new_model(config, tasks.values(), tokenizer).to(config.device)
-    run = Run(None, config, tasks, model, tokenizer)
-    return partial(train_step, training_of(run, *named(config, tasks, own)), 0)
+    training = training_of(config, tasks, tokenizer, *named(config, tasks, own))
+    return partial(train_step, training, 0)
 
 
 def compare_settings(config, text, minutes=10.0, own=None):
@@ -334,12 +327,12 @@ def compare_settings(config, text, minutes=10.0, own=None):
     config = replace(config, device=pick_device(config.device))
     pair = same_time(settings_of(config, text), lambda one: step_of(one, own))
 
-    def logs(seed):
+    def learn_both(seed):
         runs = [with_seed(one, seed) for one in pair]
         if own is None:
             side_by_side(learn, runs, jobs=2)
-        return [learn(run, own).log for run in runs]
-    return compare(logs, pair, minutes), pair
+        return [learn(run, own) for run in runs]
+    return compare(learn_both, minutes), pair
 
 
 def tested(comparison, pair):
@@ -366,6 +359,8 @@ def main():
     seeds, jobs = options.pop("seeds"), options.pop("jobs")
     text, minutes, final = (options.pop(name) for name in ("compare", "minutes", "final"))
     config = Config(**options)
+    if "LOCAL_RANK" in os.environ and (text or seeds):
+        raise UserError("--seeds, --compare: without torchrun, it is for one run on several GPUs")
     if text:
         comparison, pair = compare_settings(config, text, minutes)
         print(comparison, *(tested(comparison, pair) if final else ()), sep="\n")

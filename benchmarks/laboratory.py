@@ -17,7 +17,7 @@ import numpy as np
 import torch.nn.functional as F
 
 from ipt_mini import compare as test
-from ipt_mini.compare import FIRST, METRIC, MOST, boundaries, score, settings_of, with_seed
+from ipt_mini.compare import FIRST, MOST, boundaries, score, settings_of, with_seed
 from ipt_mini.config import Config
 from ipt_mini.errors import UserError
 from ipt_mini.sequence import IMAGINE
@@ -98,10 +98,10 @@ def calibration(logs, planned, rng):
 
 def planted(config, logs, planned, rng, seeds):
     """A row an effect: its size by METRIC, and in how many comparisons it is found."""
-    default = np.array([score(log) for log in logs[:seeds]])
+    default = np.array([score(log, METRICS[0]) for log in logs[:seeds]])
     for name, text in PLANTED.items():
         second = replace(settings_of(config, text)[1], eval_every=config.eval_every)
-        differences = np.array([score(log) for log in logs_of(second, seeds)]) - default
+        differences = np.array([score(log, METRICS[0]) for log in logs_of(second, seeds)]) - default
         order = rng.random((DRAWS, seeds)).argsort(1)[:, :planned]
         better, worse = verdicts(differences[order], planned)
         yield [name, f"{differences.mean():+.4f}", f"{100 * worse:.1f}", f"{100 * better:.1f}"]
@@ -132,10 +132,11 @@ def main():
                         list(calibration(logs, options.planned, rng))))
     if "planted" in parts:
         rows = planted(config, logs, options.planned, rng, options.seeds // 2)
-        tables.append(table(["planted", METRIC, "found worse, %", "found better, %"], list(rows)))
+        tables.append(table(["planted", METRICS[0], "found worse, %", "found better, %"],
+                            list(rows)))
     if "variants" in parts:
         rows = compared(config, 0.01 if options.quick else options.minutes)
-        tables.append(table(["variant", "verdict", METRIC, "+-", "sees", "pairs", "minutes"],
+        tables.append(table(["variant", "verdict", METRICS[0], "+-", "sees", "pairs", "minutes"],
                             list(rows)))
     notes = [f"{options.task.upper()}, runs of {config.steps} steps, {options.seeds} seeds of the "
              f"default, comparisons of at most {options.planned} pairs, drawn {DRAWS:,} times."]

@@ -16,14 +16,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from ipt_mini.config import Config
 from ipt_mini.dataset import prepare, tokenizer_pictures
 from ipt_mini.generate import DECODES, as_picture, decode
-from ipt_mini.losses import parse_loss
-from ipt_mini.run import Run, answer_ids, new_model
+from ipt_mini.run import answer_ids, new_model
 from ipt_mini.sequence import ANSWER, IMAGINE, layout, pack
 from ipt_mini.tasks import TASKS, make, pt
 from ipt_mini.tasks.grid import render
 from ipt_mini.tasks.words import WORDS
 from ipt_mini.tokenizer import Tokenizer, to_images
-from train import loss_of, train_step, training_of
+from train import named, train_step, training_of
 
 
 def any_tokenizer():
@@ -88,9 +87,7 @@ def quantizers(rounds):
 def our_step(config):
     """(a training step of the default recipe, tokens (B, T))."""
     tokenizer = any_tokenizer()
-    run = Run(None, config, {"pt": pt}, new_model(config, [pt], tokenizer), tokenizer)
-    terms = parse_loss(loss_of(config, pt), config.branches)
-    training = training_of(run, {"pt": terms})
+    training = training_of(config, {"pt": pt}, tokenizer, *named(config, {"pt": pt}))
     tokens = training.sets[0].tokens[:config.batch_size]
     return lambda: train_step(training, 0), tokens
 

@@ -1,9 +1,9 @@
 """Is one setting better than another? Pairs of seeds, as few as decide it.
 
 Both settings learn for the same time: the steps of the second are those of the first, divided by
-what its step costs. They are compared by one number of the log, on validation data: METRIC. The
-test is sequential, it may stop after each pair. If nothing differs, it says "better" or "worse" in
-5% of the comparisons, all looks together.
+what its step costs. They are compared by one number of the log, on validation data: the first of
+METRICS that both have. The test is sequential, it may stop after each pair. If nothing differs, it
+says "better" or "worse" in 5% of the comparisons, all looks together.
 """
 import io
 import math
@@ -22,7 +22,8 @@ from ipt_mini.checkpoint import folder_of
 from ipt_mini.config import Config, compared
 from ipt_mini.errors import UserError
 
-METRIC = "codes"              # share of right codes in the model's own pictures
+METRICS = "codes", "direct", "think"     # share of right codes in the model's own pictures, or of
+#                                           right answers, if one of the two draws none
 STEPS = {"cells": 200, "first-person": 300}      # short runs: where all is learnt, nothing differs
 VALIDATIONS = 6               # in a run; the score is the mean over the second half
 FIRST, MOST = 3, 16           # pairs before the first look, and at the last one
@@ -32,7 +33,7 @@ LOWER_IS_BETTER = ("nats",)
 
 # ------------------------------------------------------------------------- two settings
 def settings_of(config, text):
-    """(the Config as a short run, the same with changes such as "loss=+FILE.py:term=0.5 n_layer=4").
+    """(the Config as a short run, the same with changes such as "n_layer=4 loss=+FILE.py:term=1").
     """
     steps = config.steps or STEPS[config.views]
     first = replace(config, steps=steps, seed=0, out="")
@@ -158,22 +159,33 @@ class Comparison(NamedTuple):
         return file.getvalue()
 
 
-def score(log, metric=METRIC):
-    """The mean of one number over the second half of the training."""
+def score(log, metric):
+    """The mean of one number, of all tasks, over the second half of the training."""
     half = [row["val"] for row in log if row["step"] > log[-1]["step"] / 2]
     values = [value for row in half for name, value in row.items() if name.startswith(metric)]
-    return sum(values) / len(values)
+    return sum(values) / len(values) if values else None
 
 
-def compare(logs, pair, minutes, metric=METRIC, tell=print):
-    """The Comparison of two Configs. logs(seed): those of both, trained with this seed."""
-    began, first, second, planned = time.perf_counter(), [], [], 0
-    steps = [one.steps for one in pair]
+def metric_of(logs):
+    """The first of METRICS that all logs have."""
+    for metric in METRICS:
+        if None not in [score(log, metric) for log in logs]:
+            return metric
+    raise UserError("--compare: no way of answering is trained in both settings")
+
+
+def compare(learn_both, minutes, tell=print):
+    """The Comparison of two settings. learn_both(seed): what both have Learnt with this seed; the
+    time counts that they took, though they may have been trained before."""
+    first, second, spent, planned = [], [], 0, 0
     while True:
-        for scores, log in zip((first, second), logs(len(first))):
-            scores.append(score(log, metric))
-        spent = (time.perf_counter() - began) / 60
+        pair = learn_both(len(first))
+        metric = metric_of([run.log for run in pair])
+        for scores, run in zip((first, second), pair):
+            scores.append(score(run.log, metric))
+        spent += max(sum(run.seconds.values()) for run in pair) / 60
         planned = planned or min(MOST, max(FIRST, int(minutes / spent)))
+        steps = [run.log[-1]["step"] for run in pair]
         result = Comparison(metric, first, second, steps, spent, planned)
         tell(f"{len(first)} pairs: {first[-1]:.4f} and {second[-1]:.4f}, {result.verdict} so far")
         next_end = spent + spent / len(first)

@@ -20,10 +20,11 @@ def log_of(values, metric="codes"):
 
 def compared_with(differences, minutes=1e9, metric="codes"):
     """The Comparison of logs whose scores differ by so much."""
-    def logs(seed):
-        return log_of([0, 0.5], metric), log_of([0, 0.5 + differences[seed]], metric)
+    def learn_both(seed):
+        logs = log_of([0, 0.5], metric), log_of([0, 0.5 + differences[seed]], metric)
+        return [train.Learnt(None, None, log, dict(training=60.0)) for log in logs]
     said = []
-    return compare(logs, [Config(steps=5)] * 2, minutes, metric, said.append), said
+    return compare(learn_both, minutes, said.append), said
 
 
 # ------------------------------------------------------------------------------- two settings
@@ -109,7 +110,6 @@ def test_it_stops_as_soon_as_it_is_clear():
     assert compared_with([0.1] * 16)[0].verdict == "better"                # no spread at all
     assert len(said) == len(result.first) and result.half < result.differences.mean()
     assert compared_with([-0.10, -0.11, -0.105] * 6)[0].verdict == "worse"
-    assert compared_with([0.10, 0.11, 0.105] * 6, metric="nats")[0].verdict == "worse"
     noise = [0.1, -0.1] * 8
     result, said = compared_with(noise)
     assert result.verdict == "undecided" and len(said) == MOST
@@ -117,9 +117,20 @@ def test_it_stops_as_soon_as_it_is_clear():
 
 
 def test_it_stops_when_the_time_is_spent():
-    result, said = compared_with([0.1, -0.1] * 8, minutes=0.0)
+    """A pair takes one minute."""
+    result, said = compared_with([0.1, -0.1] * 8, minutes=1.5)
     assert len(said) == 1 and result.verdict == "undecided" and result.half == math.inf
     assert "undecided" in str(result)
+    result, said = compared_with([0.1, -0.1] * 8, minutes=7.5)
+    assert len(said) == result.planned == 7 and result.minutes == 7
+
+
+def test_what_both_can_do_is_compared():
+    assert compared_with([0.1] * 16, metric="direct")[0].metric == "direct"
+    with pytest.raises(UserError, match="no way of answering"):
+        compared_with([0.1] * 16, metric="other")
+    result = Comparison("nats", [0.5] * 3, [0.3, 0.31, 0.29], [200, 200], 1.0, 3)
+    assert result.verdict == "better"                  # lower is
 
 
 def test_a_comparison_says_and_draws_what_it_saw():

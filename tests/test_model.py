@@ -15,7 +15,7 @@ from ipt_mini.losses import LOSSES, LossInput, complete_loss, parse_loss
 from ipt_mini.model import Model
 from ipt_mini.muon import Muon, orthogonal
 from ipt_mini.own import load_own
-from ipt_mini.run import Run, answer_ids, new_model
+from ipt_mini.run import answer_ids, new_model
 from ipt_mini.sequence import (ANSWER, IMAGINE, OPENER, QUERY, SUPERVISION, THINK, VIEW, Data,
                                as_picture, branches_of, imagining_order, layout, near_to_far, pack)
 from ipt_mini.tasks import TASKS, grid, load_tasks, make
@@ -479,26 +479,25 @@ def test_a_term_gets_all_that_a_step_knows():
 # ----------------------------------------------------------------------------- a step of training
 def training_for(config, own=None, loss="", inputs=None, task="pt", device="cpu"):
     """A Training as train.train makes it, with an untrained tokenizer and few examples."""
-    config = replace(config, task=task, n_train=64, loss=loss)
+    config = replace(config, task=task, n_train=64, n_val=16, loss=loss)
     torch.manual_seed(0)
     tokenizer = Tokenizer().requires_grad_(False).eval()
     torch.nn.init.normal_(tokenizer.codebook)
     tasks = load_tasks(task)
-    model = new_model(config, tasks.values(), tokenizer)
-    run = Run(None, config, tasks, model, tokenizer)
-    sets = []
-    for one in run.for_each_task():
-        terms = parse_loss(train.loss_of(config, one.task), config.branches, own)
-        sets.append(on(device, train.training_set(one, terms)))
-    model.to(device), tokenizer.to(device)
-    return train.Training(run, train.optimizers_of(model, config), sets, {}, inputs,
-                          train.losses_of)
+    terms, _ = train.named(config, tasks, own)
+    training = train.training_of(config, tasks, tokenizer, terms, inputs)
+    model = training.run.model.to(device)
+    tokenizer.to(device)
+    return training._replace(optimizers=train.optimizers_of(model, config),
+                             sets=on(device, training.sets))
 
 
 def on(device, value):
     """A tensor, or a tuple or dict of them, on a device."""
     if torch.is_tensor(value):
         return value.to(device)
+    if isinstance(value, list):
+        return [on(device, part) for part in value]
     if isinstance(value, dict):
         return {k: on(device, v) for k, v in value.items()}
     if hasattr(value, "_fields"):
