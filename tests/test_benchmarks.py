@@ -24,7 +24,7 @@ def test_quick_form(name, tmp_path):
     if name == "probes":
         pytest.importorskip("sklearn")
     before = published()
-    ran = script(f"benchmarks/{name}.py --quick {SCRIPTS[name]}", tmp_path)
+    ran = script(f"benchmarks/{name}.py --quick {SCRIPTS[name]}", tmp_path, timeout=600)
     assert published() == before
     result = json.loads((tmp_path / f"results-quick/{name}.json").read_text())
     assert result["tables"] and all(part["rows"] for part in result["tables"])
