@@ -12,21 +12,22 @@ from torch import nn
 
 from ipt_mini.tokenizer import Tokenizer, to_images
 
-LEVELS = (4, 4, 4)                                     # of the dimensions; 64 codes
+LEVELS = {"cells": (4, 4, 4), "first-person": (8, 8, 8)}     # of the dimensions; 64 or 512 codes
 
 
 class Rounding(nn.Module):
     """Rounds each dimension to one of its levels between -1 and 1."""
 
-    def __init__(self):
+    def __init__(self, levels):
         super().__init__()
-        grid = torch.cartesian_prod(*(torch.linspace(-1, 1, n) for n in LEVELS))
+        self.levels = levels
+        grid = torch.cartesian_prod(*(torch.linspace(-1, 1, n) for n in levels))
         self.register_buffer("vectors", grid)          # (K, D): all combinations, in order
 
     def nearest(self, z):
         """(..., D) in -1..1 -> the code of the nearest combination (...)."""
         code = torch.zeros(z.shape[:-1], dtype=torch.long, device=z.device)
-        for d, n in enumerate(LEVELS):
+        for d, n in enumerate(self.levels):
             level = ((z[..., d] + 1) / 2 * (n - 1)).round().long()
             code = code * n + level
         return code
@@ -38,11 +39,11 @@ class Rounding(nn.Module):
 
 
 class FSQ(Tokenizer):
-    dim = len(LEVELS)
+    dim = 3
 
     def __init__(self, world="cells"):
         super().__init__(world)
-        self.quantizer = Rounding()
+        self.quantizer = Rounding(LEVELS[world])
         self.n_codes = len(self.codebook)
 
     def embed(self, pixels):
