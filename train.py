@@ -210,7 +210,9 @@ def completed(config, tasks):
 
 
 def loss_of(config, task):
-    return complete_loss(config.loss, config.branches, task.ANSWER_WEIGHT)
+    with blame(config.task):
+        weight = task.ANSWER_WEIGHT[config.views]
+    return complete_loss(config.loss, config.branches, weight)
 
 
 def named(config, tasks, own=None):

@@ -452,7 +452,8 @@ def test_the_default_loss_trains_what_the_branches_have():
         assert complete_loss("answer=1", branches, "3") == "answer=1"
     mixed = branches_of("mixed")
     for task in TASKS.values():
-        parse_loss(complete_loss("", mixed, task.ANSWER_WEIGHT), mixed)
+        for weight in task.ANSWER_WEIGHT.values():
+            parse_loss(complete_loss("", mixed, weight), mixed)
 
 
 def test_a_term_gets_all_that_a_step_knows():

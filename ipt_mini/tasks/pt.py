@@ -28,7 +28,8 @@ STEPS = {"cells": 1000, "first-person": 2200}    # of the model's training, by w
 # lies, the way walked, left or right. Evenly drawn, none of them alone tells anything about it, and
 # gradient descent finds nothing to begin with.
 CURRICULUM = (0.72, 0.13, 0.13, 0.02)
-ANSWER_WEIGHT = "0.2@0.5:1@0.7"      # first imagine, then answer: 0.2 early on
+# Of the answer in the loss: 0.2 early on. First imagine, then answer.
+ANSWER_WEIGHT = {"cells": "0.2@0.5:1@0.7", "first-person": "0.2@0.5:1@0.7"}
 WORLDS = {  # walls (beside 2 next to M) and objects per 25 cells; cells of a route, with its ends
     "train": dict(walls=(2, 4), objects=8, lengths=(3, 5)),
     "dense": dict(walls=(4, 6), objects=9, lengths=(3, 5)),
