@@ -133,9 +133,9 @@ def main():
         replaced += replaced_rows(task, runs)
         flips += flip_rows(task, runs)
     first = next(iter(columns.values()))
-    # Training takes as long either way, so these minutes are left out.
-    names = [name for name in first
-             if not (options.answer_sees_views and name.startswith("minutes"))]
+    # Seeds side by side, a thread each, disturb each other: their minutes say nothing.
+    alone = all(run["machine"]["threads"] > 1 for runs in by_task.values() for run in runs)
+    names = [name for name in first if alone or not name.startswith("minutes")]
     rows = [[name, *(cells[name] for cells in columns.values())] for name in names]
     name = name_of(options) or "main_job"
     notes = [NOTE.format(n=runs[0]["splits"]["test"]["imagine"]["n"])]
