@@ -327,7 +327,10 @@ def compare_settings(config, text, minutes=10.0, own=None):
     """Is the setting better that differs from `config` by `text`? Its Comparison, which a notebook
     draws, and the pair of Configs. own: as in `learn`; all is then trained in this process."""
     config = replace(config, device=pick_device(config.device))
-    pair = same_time(settings_of(config, text), lambda one: step_of(one, own))
+    pair = settings_of(config, text)
+    for one in pair:
+        named(one, load_tasks(one.task), own)          # a mistake shows before any training
+    pair = same_time(pair, lambda one: step_of(one, own))
 
     def learn_both(seed):
         runs = [with_seed(one, seed) for one in pair]

@@ -141,7 +141,7 @@ def test_a_comparison_says_and_draws_what_it_saw():
 
 
 # -------------------------------------------------------------------------------- with real runs
-def test_from_a_notebook_with_a_term_that_is_a_function(world, monkeypatch):
+def test_from_a_notebook_with_a_term_that_is_a_function(world, quick, monkeypatch):
     """Its runs are kept, and not trained again."""
     monkeypatch.setattr("ipt_mini.compare.FIRST", 2)
     monkeypatch.setattr("ipt_mini.compare.MOST", 2)
