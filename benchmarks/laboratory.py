@@ -11,27 +11,28 @@
 from report import ROOT, arguments, run_main, table, tiny, write
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import torch.nn.functional as F
 
-from ipt_mini import compare as test
-from ipt_mini.compare import FIRST, MOST, boundaries, score, settings_of, with_seed
+from ipt_mini.compare import (FIRST, MOST, POWER, boundaries, score, settings_of, short_run,
+                              with_seed)
 from ipt_mini.config import Config
 from ipt_mini.errors import UserError
 from ipt_mini.sequence import IMAGINE
 from ipt_mini.side_by_side import side_by_side
+from ipt_mini.tasks import TASKS
 from train import compare_settings, learn
 
 DRAWS = 2000
 METRICS = ("codes", "nats", "imagine", "oracle", "direct")
 LOSSES = f"{ROOT}/examples/losses.py"
 SAMPLING = f"{ROOT}/examples/scheduled_sampling.py"
-PLANTED = {
+PLANTED = {  # at equal steps; {weight}: of the answer, the default's
     "a quarter of Muon's rate": "muon_lr=0.005",
     "half the width": "n_embd=64",
-    "10% of the target codes wrong": f"loss=answer=1,{ROOT}/benchmarks/laboratory.py:wrong_codes=1",
+    "10% of the target codes wrong": "loss=answer={weight},"
+                                     f"{ROOT}/benchmarks/laboratory.py:wrong_codes=1",
 }
 VARIANTS = {
     "discrepancy 0.1": f"loss=+{LOSSES}:discrepancy=0.1",
@@ -91,16 +92,17 @@ def calibration(logs, planned, rng):
         pairs = scores[order].reshape(DRAWS, planned, 2)
         better, worse = verdicts(pairs[..., 1] - pairs[..., 0], planned)
         sd = scores.std(ddof=1) * math.sqrt(2)
-        sees = (boundaries(planned)[planned] + test.POWER) * sd / math.sqrt(planned)
+        sees = (boundaries(planned)[planned] + POWER) * sd / math.sqrt(planned)
         yield [metric, f"{scores.mean():.4f}", f"{sd:.4f}", f"{100 * (better + worse):.1f}",
                f"{sees:.4f}", f"{100 * sees / scores.mean():.1f}"]
 
 
 def planted(config, logs, planned, rng, seeds):
-    """A row an effect: its size by METRIC, and in how many comparisons it is found."""
+    """A row an effect: its size by the first of METRICS, and how many comparisons find it."""
     default = np.array([score(log, METRICS[0]) for log in logs[:seeds]])
+    weight = TASKS[config.task].ANSWER_WEIGHT[config.views]
     for name, text in PLANTED.items():
-        second = replace(settings_of(config, text)[1], eval_every=config.eval_every)
+        _, second = settings_of(config, text.format(weight=weight))
         differences = np.array([score(log, METRICS[0]) for log in logs_of(second, seeds)]) - default
         order = rng.random((DRAWS, seeds)).argsort(1)[:, :planned]
         better, worse = verdicts(differences[order], planned)
@@ -117,14 +119,13 @@ def compared(config, minutes, variants):
 
 def main():
     options = arguments(__doc__, task="pet", views="first-person", seeds=24, minutes=10.0,
-                        planned=7, parts="pool,planted,variants")
+                        planned=7, parts="planted,variants")
     if not FIRST <= options.planned <= min(MOST, options.seeds // 2):
         raise UserError(f"--planned: {FIRST} to {MOST}, and at most half of --seeds")
     config = Config(task=options.task, views=options.views, device="cpu")
     if options.quick:
-        config, options.seeds, options.planned = replace(tiny(config), steps=6), 6, 3
-    config = settings_of(config, "n_layer=1" if not options.quick else "n_layer=2")[0]
-    config = replace(config, eval_every=max(1, config.steps // test.VALIDATIONS))
+        config, options.seeds, options.planned = tiny(config), 6, 3
+    config = short_run(config)
     rng, tables, parts = np.random.default_rng(0), [], options.parts.split(",")
     logs = logs_of(config, options.seeds)
     tables.append(table(["score", "mean", "SD of differences", "false verdicts, %",

@@ -1,4 +1,4 @@
-"""How good are codes of first-person pictures? Ours beside no codes at all, FSQ, and a library's VQ.
+"""How good are codes of first-person pictures? Ours beside no codes, FSQ, and a library's VQ.
 
     python benchmarks/tokenizers.py        about eight minutes on two cores
 
@@ -82,7 +82,8 @@ def row_of(name, make, steps, pictures, held_out):
 
 
 def main():
-    options = arguments(__doc__, views="first-person")
+    options = arguments(__doc__)
+    options.views = "first-person"                     # the world that the result belongs to
     steps, n = (10, 20) if options.quick else (TOKENIZER_STEPS["first-person"], 2000)
     config, tasks = Config(views="first-person"), TASKS.values()
     pictures = tokenizer_pictures(config, tasks, "train", n)
@@ -92,9 +93,10 @@ def main():
     if installed("vector_quantize_pytorch"):
         makers["vector-quantize-pytorch, 512 codes"] = LibraryVQ
     rows = [row_of(name, make, steps, pictures, held_out) for name, make in makers.items()]
+    note = f"{steps} steps, seed 0, {len(held_out[draw].cells):,} held-out pictures."
     write("tokenizers", options, [table(
         ["quantizer", "seconds", "PSNR of pictures, dB", "cells of maps right, %", "codes used, %",
-         "perplexity"], rows)], {}, [f"{steps} steps, seed 0."])
+         "perplexity"], rows)], {}, [note])
 
 
 if __name__ == "__main__":

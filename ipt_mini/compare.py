@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
+from ipt_mini import plots
 from ipt_mini.checkpoint import folder_of
 from ipt_mini.config import Config, compared
 from ipt_mini.errors import UserError
@@ -28,15 +28,18 @@ STEPS = {"cells": 200, "first-person": 300}      # short runs: where all is lear
 VALIDATIONS = 6               # in a run; the score is the mean over the second half
 FIRST, MOST = 3, 16           # pairs before the first look, and at the last one
 POWER = 0.84                  # standard errors from the boundary: a power of 0.8
-LOWER_IS_BETTER = ("nats",)
 
 
 # ------------------------------------------------------------------------- two settings
-def settings_of(config, text):
-    """(the Config as a short run, the same with changes such as "n_layer=4 loss=+FILE.py:term=1").
-    """
+def short_run(config):
+    """The Config as a run that is over before all is learnt."""
     steps = config.steps or STEPS[config.views]
-    first = replace(config, steps=steps, seed=0, out="")
+    return replace(config, steps=steps, eval_every=max(1, steps // VALIDATIONS), seed=0, out="")
+
+
+def settings_of(config, text):
+    """(the short run, the same with changes such as "n_layer=4 loss=+FILE.py:term=1")."""
+    first = short_run(config)
     types = {f.name: f.type for f in fields(Config)}
     changes = {}
     for part in text.split():
@@ -66,8 +69,8 @@ def same_time(pair, step_of, rounds=12):
     first, second = pair
     cost = median(times[1]) / median(times[0])
     if abs(cost - 1) > 0.03:                           # less is noise of the clock
-        second = replace(second, steps=round(first.steps / cost))
-    return [replace(one, eval_every=max(1, one.steps // VALIDATIONS)) for one in (first, second)]
+        second = short_run(replace(second, steps=round(first.steps / cost)))
+    return first, second
 
 
 def with_seed(config, seed):
@@ -132,7 +135,7 @@ class Comparison(NamedTuple):
         mean = self.differences.mean()
         if not abs(mean) > self.half:                  # nan too: nothing is known yet
             return "undecided"
-        return "better" if (mean > 0) != (self.metric in LOWER_IS_BETTER) else "worse"
+        return "better" if mean > 0 else "worse"
 
     @property
     def visible(self):
@@ -146,16 +149,8 @@ class Comparison(NamedTuple):
                 f"were differences of {self.visible:.4f}, with a power of 0.8")
 
     def _repr_png_(self):
-        figure = Figure((4.5, 2.2), layout="constrained")
-        axis = figure.subplots()
-        for seed, pair in enumerate(zip(self.first, self.second)):
-            axis.plot(pair, (seed, seed), color="0.7", zorder=0)
-        axis.scatter(self.first, range(len(self.first)), label="first")
-        axis.scatter(self.second, range(len(self.second)), label="second")
-        axis.set(xlabel=self.metric, ylabel="seed", title=self.verdict)
-        axis.legend(frameon=False, fontsize=7)
         file = io.BytesIO()
-        figure.savefig(file, format="png")
+        plots.pairs(self.first, self.second, self.metric, self.verdict, file)
         return file.getvalue()
 
 

@@ -131,7 +131,7 @@ def parse(cls, doc):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with mistakes told in one line."""
+    """argparse, with mistakes reported in one line."""
 
     def error(self, message):
         raise UserError(f"{message} (see {self.prog} --help)")

@@ -25,7 +25,7 @@ def source(spec):
 
 
 def blamed(culprit, function):
-    """The function, with all that fails in it told as a fault of the culprit."""
+    """The function, with all that fails in it reported as a fault of the culprit."""
     def call(*args, **more):
         with blame(culprit):
             return function(*args, **more)

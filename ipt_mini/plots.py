@@ -1,4 +1,4 @@
-"""All pictures: strips of tiles with captions, and curves."""
+"""All pictures: strips of tiles with captions, curves, and compared pairs."""
 from matplotlib.figure import Figure
 
 
@@ -40,4 +40,17 @@ def curves(log, path):
         axis.legend(frameon=False, fontsize=7)
         axis.set(xlabel="step", ylabel=title, ylim=(0, None))
         axis.grid(alpha=0.3)
+    _write(figure, path)
+
+
+def pairs(first, second, xlabel, title, path):
+    """Write a PNG of two numbers a seed, joined by a line."""
+    figure = Figure((4.5, 2.2), layout="constrained")
+    axis = figure.subplots()
+    for seed, pair in enumerate(zip(first, second)):
+        axis.plot(pair, (seed, seed), color="0.7", zorder=0)
+    axis.scatter(first, range(len(first)), label="first")
+    axis.scatter(second, range(len(second)), label="second")
+    axis.set(xlabel=xlabel, ylabel="seed", title=title)
+    axis.legend(frameon=False, fontsize=7)
     _write(figure, path)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -70,6 +70,22 @@ def refused(command, code, *words):
     for word in words:
         assert word in lines[0], (word, err)
     return lines[0]
+
+
+@contextmanager
+def stopped_at_save(number):
+    """Inside, Ctrl-C comes just before the file so many saves from now gets its name."""
+    replace, saves = os.replace, []
+
+    def dying(source, target):
+        saves.append(target)
+        if len(saves) == number:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", dying)
+        yield
 
 
 def snapshot(folder):

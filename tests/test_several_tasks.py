@@ -1,10 +1,9 @@
 """One model for several tasks: they take turns in training, and each has figures of its own."""
 import json
-import os
 
 import pytest
 import torch
-from conftest import EXAMPLES, TINY, call, refused
+from conftest import EXAMPLES, TINY, call, refused, stopped_at_save
 from test_model import training_for
 
 import train
@@ -47,7 +46,7 @@ def test_steps_are_the_sum_and_the_loss_stays_open():
     assert config.steps == sum(task.STEPS["cells"] for task in TASKS.values()) and config.loss == ""
 
 
-def test_trained_resumed_evaluated_and_asked(world, quick, monkeypatch):
+def test_trained_resumed_evaluated_and_asked(world, quick):
     """One task is the user's own. Killed before its last checkpoint and resumed, the run ends with
     the same weights as an unbroken one."""
     code, out, err = call(JOINT)
@@ -62,16 +61,7 @@ def test_trained_resumed_evaluated_and_asked(world, quick, monkeypatch):
     assert {path.name for path in (world / FOLDER).glob("*.png")} == {
         "curve.png", "tokenizer.png", "samples-mvc.png", "samples-turn_around.png"}
 
-    replace, saves = os.replace, []
-
-    def dying(source, target):
-        saves.append(target)
-        if len(saves) == 3:
-            raise KeyboardInterrupt
-        replace(source, target)
-
-    with monkeypatch.context() as m:
-        m.setattr(os, "replace", dying)
+    with stopped_at_save(3):
         assert call(f"{JOINT} --out runs/killed")[0] == 130
     assert call(f"{JOINT} --out runs/killed")[0] == 0
     once, twice = (load(world / folder / "checkpoint.pt", "")["parts"][0]

@@ -8,7 +8,7 @@ import time
 
 import pytest
 import torch
-from conftest import ONE_THREAD, ROOT, TINY, call, script
+from conftest import ONE_THREAD, ROOT, TINY, call, script, stopped_at_save
 
 from ipt_mini.checkpoint import load
 
@@ -79,17 +79,8 @@ def test_two_processes_learn_what_one_does(tmp_path, monkeypatch):
     assert one[-1]["losses"]["imagination"] < one[0]["losses"]["imagination"] - 0.5
 
     # What one process began, two bring to the same end.
-    replace, saves = os.replace, []
-
-    def dying(source, target):
-        saves.append(target)
-        if len(saves) == 3:
-            raise KeyboardInterrupt
-        replace(source, target)
-
     monkeypatch.chdir(tmp_path)
-    with monkeypatch.context() as m:
-        m.setattr(os, "replace", dying)
+    with stopped_at_save(3):
         assert call(f"{command} --out runs/half")[0] == 130
     assert load(tmp_path / "runs/half/checkpoint.pt", "")["step"] == 10
     torchrun(f"{command} --out runs/half", tmp_path, 2)
