@@ -144,6 +144,9 @@ class Comparison(NamedTuple):
 
     def __str__(self):
         n, mean = len(self.first), self.differences.mean()
+        if not math.isfinite(self.half):
+            return (f"undecided: {self.metric} {mean:+.4f}, {n} pairs of seeds in "
+                    f"{self.minutes:.1f} minutes are too few to tell; raise --minutes")
         return (f"{self.verdict}: {self.metric} {mean:+.4f} +- {self.half:.4f}, {n} pairs of seeds "
                 f"({self.steps[0]} and {self.steps[1]} steps), {self.minutes:.1f} minutes; visible "
                 f"were differences of {self.visible:.4f}, with a power of 0.8")

@@ -121,7 +121,7 @@ def test_it_stops_when_the_time_is_spent():
     """A pair takes one minute."""
     result, said = compared_with([0.1, -0.1] * 8, minutes=1.5)
     assert len(said) == 1 and result.verdict == "undecided" and result.half == math.inf
-    assert "undecided" in str(result)
+    assert "undecided" in str(result) and "raise --minutes" in str(result)
     result, said = compared_with([0.1, -0.1] * 8, minutes=7.5)
     assert len(said) == result.planned == 7 and result.minutes == 7
 
