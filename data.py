@@ -16,6 +16,7 @@ import numpy as np
 from ipt_mini import plots
 from ipt_mini.config import GRIDS, TASK_NAMES, VIEWS, Settings, parse, setting
 from ipt_mini.dataset import painter
+from ipt_mini.own import name_of
 from ipt_mini.tasks import load_task, make, splits
 from ipt_mini.tasks.grid import DARK, OBJECT, WALL
 from ipt_mini.tasks.words import COMPASS, text, vocabulary
@@ -78,7 +79,7 @@ def main():
     speed = options.n / (time.perf_counter() - began)
     print(f"{task.NAME}, {options.split}: {options.n} examples, {speed:.0f} a second")
     print("\n".join(statistics(task, examples)))
-    path = Path(options.out or f"preview-{Path(options.task).stem}.png")
+    path = Path(options.out or f"preview-{name_of(options.task)}.png")
     preview(options, task, examples.take(slice(6)), path)
     print(f"wrote {path}")
 

@@ -8,16 +8,13 @@
 Runs are kept in runs/ and resumed. What train.py and eval.py would print is measured once more
 here: test and out of distribution, and the replacement test.
 """
-from report import arguments, run_main, table, tiny, write
+from report import arguments, listed, pooled, run_main, table, tiny, write
 
 from statistics import mean
 
-import numpy as np
-
 from ipt_mini.checkpoint import read_metrics
 from ipt_mini.config import Config
-from ipt_mini.evaluate import (OTHER_ANSWER, evaluate, flip_test, proportion,
-                                 replacement_test)
+from ipt_mini.evaluate import OTHER_ANSWER, evaluate, flip_test, replacement_test
 from ipt_mini.generate import DECODES
 from ipt_mini.run import load_run
 from ipt_mini.tasks import TASKS, splits
@@ -53,17 +50,6 @@ def measured(config):
             replaced=replacement_test(run, data, examples),
             flips=flip_test(run, data, examples))
     return figures
-
-
-def listed(values):
-    return ", ".join(map(str, values))
-
-
-def pooled(figures):
-    """'99.7 [99.5, 99.8]' over the questions of all seeds; figures: as of `proportion`."""
-    n = sum(f["n"] for f in figures)
-    right = sum(round(f["accuracy"] * f["n"] / 100) for f in figures if f["n"])
-    return "{accuracy} [{low}, {high}]".format(**proportion(np.arange(n) < right))
 
 
 def minutes(runs, stage):

@@ -22,12 +22,14 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results"
 sys.path.insert(0, str(ROOT))
 
-import torch  # noqa: E402: after the path above
+import numpy as np  # noqa: E402: after the path above
+import torch  # noqa: E402
 
 from ipt_mini.checkpoint import write_json  # noqa: E402
 from ipt_mini.config import Config, Parser  # noqa: E402
 from ipt_mini.dataset import fingerprint  # noqa: E402
 from ipt_mini.errors import UserError, blame, run_main  # noqa: E402
+from ipt_mini.evaluate import proportion  # noqa: E402
 from ipt_mini.model import Model  # noqa: E402
 from ipt_mini.run import machine  # noqa: E402
 from ipt_mini.sequence import SUPERVISION  # noqa: E402
@@ -93,6 +95,17 @@ def stale():
     results = {path.stem: read(path.stem) for path in sorted(RESULTS.glob("*.json"))}
     return [name for name, result in results.items()
             if result["fingerprint"] != defaults(result.get("views", "cells"))]
+
+
+def listed(values):
+    return ", ".join(map(str, values))
+
+
+def pooled(figures):
+    """'99.7 [99.5, 99.8]' over the questions of all seeds; figures: as of `proportion`."""
+    n = sum(f["n"] for f in figures)
+    right = sum(round(f["accuracy"] * f["n"] / 100) for f in figures if f["n"])
+    return "{accuracy} [{low}, {high}]".format(**proportion(np.arange(n) < right))
 
 
 def row_of(cells):

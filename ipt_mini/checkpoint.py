@@ -19,7 +19,7 @@ import torch
 from ipt_mini.config import compared
 from ipt_mini.dataset import FORMAT, fingerprint, tokenizer_pictures
 from ipt_mini.errors import UserError, blame
-from ipt_mini.own import is_own, load_own, source
+from ipt_mini.own import is_own, load_own, name_of, source
 from ipt_mini.parallel import rank_and_size
 from ipt_mini.reader import Reader, train_reader
 from ipt_mini.tasks.camera import draw
@@ -90,7 +90,7 @@ def read_metrics(path):
 # ------------------------------------------------------------------------- the run folder
 def folder_of(config):
     """The run folder's path."""
-    tasks = "-".join(Path(one).stem for one in config.task.split(","))
+    tasks = "-".join(map(name_of, config.task.split(",")))
     supervision = "-".join(re.findall(r"\w+", config.supervision))
     name = "-".join(filter(None, [tasks, supervision, config.name, f"s{config.seed}"]))
     return Path(config.out or f"runs/{name}")

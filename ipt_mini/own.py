@@ -15,6 +15,11 @@ def is_own(spec):
     return any(one.partition(":")[0].endswith(".py") for one in spec.split(","))
 
 
+def name_of(spec):
+    """What is named: NAME of FILE.py:NAME, FILE of FILE.py, else the name itself."""
+    return Path(spec.rpartition(":")[2]).stem
+
+
 def source(spec):
     """The text of the file that a setting names."""
     path = Path(spec.partition(":")[0])

@@ -1,4 +1,5 @@
 """All pictures: strips of tiles with captions, curves, and compared pairs."""
+import numpy as np
 from matplotlib.figure import Figure
 
 
@@ -40,6 +41,22 @@ def curves(log, path):
         axis.legend(frameon=False, fontsize=7)
         axis.set(xlabel="step", ylabel=title, ylim=(0, None))
         axis.grid(alpha=0.3)
+    _write(figure, path)
+
+
+def by_seed(groups, chance, ylabel, path):
+    """Write a PNG of {name: (steps, a row of values for each seed)}: a thin line a seed, a thick
+    one for their mean, and chance."""
+    figure = Figure((5, 3.2), layout="constrained")
+    axis = figure.subplots()
+    for number, (name, (steps, values)) in enumerate(groups.items()):
+        color = f"C{number}"
+        axis.plot(steps, np.transpose(values), color=color, alpha=0.35, linewidth=0.8)
+        axis.plot(steps, np.mean(values, 0), color=color, linewidth=2, label=name)
+    axis.axhline(chance, color="0.5", linestyle=":", label="chance")
+    axis.legend(frameon=False, fontsize=8)
+    axis.set(xlabel="step", ylabel=ylabel, ylim=(0, 1.02))
+    axis.grid(alpha=0.3)
     _write(figure, path)
 
 

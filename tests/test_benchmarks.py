@@ -5,7 +5,8 @@ import pytest
 from conftest import ROOT, script, snapshot
 
 SCRIPTS = {"main_job": "--seeds 1 --tasks pt", "soak": "", "speed": "", "probes": "",
-           "laboratory": "--task pt --views cells", "tokenizers": ""}
+           "laboratory": "--task pt --views cells", "tokenizers": "",
+           "results": "--families mvc"}
 
 
 def published():
@@ -21,12 +22,12 @@ def test_every_script_is_tested():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_quick_form(name, tmp_path):
-    if name == "probes":
+    if name in ("probes", "results"):
         pytest.importorskip("sklearn")
     before = published()
     ran = script(f"benchmarks/{name}.py --quick {SCRIPTS[name]}", tmp_path, timeout=600)
     assert published() == before
-    name = {"laboratory": "laboratory_cells"}.get(name, name)
+    name = {"laboratory": "laboratory_cells", "results": "claims_mvc"}.get(name, name)
     result = json.loads((tmp_path / f"results-quick/{name}.json").read_text())
     assert result["tables"] and all(part["rows"] for part in result["tables"])
     for part in result["tables"]:

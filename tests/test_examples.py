@@ -4,14 +4,18 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import EXAMPLES, ROOT, TINY, TRAIN, call, refused
 
 from ipt_mini.generate import imagine
+from ipt_mini.losses import LossInput
 from ipt_mini.own import load_own
 from ipt_mini.run import load_run
+from ipt_mini.sequence import ANSWER, IMAGINE
 from ipt_mini.tasks import load_task, make
+from ipt_mini.tasks.grid import DARK
 from ipt_mini.tokenizer import to_images
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -138,6 +142,46 @@ def test_loss_terms_and_inputs_of_ones_own(world):
     weights = [torch.load(f"runs/pt-mixed-{name}-s0/checkpoint.pt")["parts"][0]["head.weight"]
                for name in ("own", "random")]
     assert not torch.equal(*weights)
+
+
+def test_half_of_the_examples_teach_each_branch():
+    """By hand: an example whose codes have an even sum imagines, the others answer directly."""
+    torch.manual_seed(0)
+    half_answer, half_imagination = (load_own(f"{EXAMPLES}/half.py:{name}")
+                                     for name in ("half_answer", "half_imagination"))
+    B, P = 40, 3
+    targets = torch.randint(10, (B, P + 2))              # the imagined cells, then both answers
+    logits = torch.randn(B, P + 2, 10, requires_grad=True)
+    losses_of = {IMAGINE: torch.arange(P), ANSWER: torch.tensor([P, P + 1])}
+    batch = LossInput(logits, targets, losses_of, 0)
+    nats = -logits.log_softmax(-1).gather(2, targets[..., None])[..., 0]
+    imagines = [row for row in range(B) if targets[row, :P].sum() % 2 == 0]
+    others = [row for row in range(B) if row not in imagines]
+    assert 5 < len(imagines) < 35
+    by_hand = (nats[imagines, P].sum() + nats[others, P + 1].sum()) / B
+    assert torch.allclose(half_answer(batch), by_hand)
+    assert torch.allclose(half_imagination(batch), nats[imagines, :P].mean())
+    (half_answer(batch) + half_imagination(batch)).backward()
+    assert not logits.grad[others][:, :P + 1].any() and not logits.grad[imagines][:, P + 1].any()
+    assert logits.grad[others][:, P + 1].any(1).all()
+
+
+def test_controls_keep_the_questions_and_change_the_picture(world):
+    pt = make(load_task("pt"), "val", 200)
+    changed = {}
+    for name in ("blank", "copy", "shuffled"):
+        examples = make(load_task(f"{EXAMPLES}/controls.py:{name}"), "val", 200)
+        for field in ("views", "query", "answer", "cot", "scene"):
+            assert np.array_equal(getattr(examples, field), getattr(pt, field)), (name, field)
+        changed[name] = examples.imagination
+    assert (changed["blank"] == DARK).all()
+    assert np.array_equal(changed["copy"], pt.views[:, 0])
+    assert (changed["shuffled"] != pt.imagination).any((1, 2)).mean() > 0.95
+    right = load_task("pt").rule(pt.views, pt.query, changed["shuffled"]) == pt.answer
+    assert right.mean() < 0.2                            # it tells nothing of the answer
+    called(f"train.py --task {EXAMPLES}/controls.py:copy {TINY}")
+    folder = "runs/copy-mixed-tiny-s0"
+    called(f"eval.py {folder} --task {EXAMPLES}/controls.py:copy --replace --n 30")
 
 
 def variant(name, like, seed, **figures):

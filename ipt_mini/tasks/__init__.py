@@ -1,8 +1,6 @@
 """The three tasks by name, and those of the user's own by path."""
-from pathlib import Path
-
 from ipt_mini.errors import UserError
-from ipt_mini.own import blamed, is_own, load_own
+from ipt_mini.own import blamed, is_own, load_own, name_of
 from ipt_mini.tasks import mvc, pet, pt
 from ipt_mini.tasks.examples import Examples, make, splits
 
@@ -12,7 +10,8 @@ NEEDED = ("NAME", "ANSWERS", "KINDS", "CHANCE", "OWN_WORDS", "MAPS", "STEPS", "C
 
 
 def load_task(spec):
-    """The task that `spec` names: one of TASKS, or FILE.py of the user's own, which is executed."""
+    """The task that `spec` names: one of TASKS, or the user's own in FILE.py or FILE.py:NAME, which
+    is executed."""
     if not is_own(spec):
         return TASKS[spec]
     task = load_own(spec)
@@ -28,7 +27,7 @@ def load_tasks(spec):
     """{name: task} of one or several, with commas between, that one model is to learn."""
     tasks = {}
     for one in spec.split(","):
-        name = Path(one).stem
+        name = name_of(one)
         if name in tasks:
             raise UserError(f"--task {spec}: {name} is named twice")
         tasks[name] = load_task(one)

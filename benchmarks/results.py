@@ -1,0 +1,211 @@
+"""What does it bring to imagine in training? The claims of the paper, each with a verdict.
+
+    python benchmarks/results.py                   all families; says first how many hours
+    python benchmarks/results.py --families pt     rerun to resume; finished runs are kept
+
+A family is a row of arms: one task, taught in several ways, with the same examples, seeds and steps.
+So arms are compared seed by seed. The test splits are read when all runs of a family are trained.
+"""
+from report import ROOT, arguments, interleaved, listed, need, pooled, run_main, table, tiny, write
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import NamedTuple
+
+import numpy as np
+
+from ipt_mini import plots
+from ipt_mini.checkpoint import folder_of, read_metrics
+from ipt_mini.config import Config
+from ipt_mini.evaluate import OTHER_ANSWER, evaluate, replacement_test
+from ipt_mini.run import load_run, pick_device
+from ipt_mini.side_by_side import side_by_side
+from ipt_mini.tasks import TASKS, splits
+from train import step_of, train
+
+NOTE = ("{seeds} seeds of the same {n:,} questions each. Right: over the questions of all seeds, with "
+        "its 95% Wilson interval. Out of distribution: the mean. At equal compute: when a run has "
+        "computed as much as the cheapest has at its end.")
+EXAMPLES = os.path.relpath(ROOT / "examples")      # it becomes part of a run's settings
+HALF = f"{EXAMPLES}/half.py:half_answer=0.2@0.5:1@0.7,{EXAMPLES}/half.py:half_imagination=1"
+
+
+class Family(NamedTuple):
+    """One task, taught in several ways: arms {name: settings that differ from the Config}."""
+    config: Config
+    seeds: int
+    arms: dict
+
+
+THREE = {
+    "label-only": dict(supervision="label"),
+    "text CoT": dict(supervision="text_cot"),
+    "mixed": dict(supervision="mixed"),
+}
+FIVE = {
+    **THREE,
+    "IPT": dict(supervision="ipt"),
+    "half": dict(name="claims-half", loss=HALF),
+}
+LONG = Config(task="pt", steps=4000, name="claims")
+FAMILIES = {
+    "pt": Family(LONG, 5, FIVE),
+    "pt_controls": Family(LONG, 3, {
+        "label-only": dict(supervision="label"),
+        "label-only, 4 blocks": dict(supervision="label", n_layer=4, name="claims-deep"),
+        "mixed": {},
+        "a blank picture": dict(task=f"{EXAMPLES}/controls.py:blank"),
+        "the map again": dict(task=f"{EXAMPLES}/controls.py:copy"),
+        "another's picture": dict(task=f"{EXAMPLES}/controls.py:shuffled"),
+    }),
+    "pet": Family(Config(task="pet", steps=1000, name="claims"), 3, THREE),
+    "mvc": Family(Config(task="mvc", steps=2000, name="claims"), 3, THREE),
+}
+# A claim: what is better, than what, each an arm and a way of answering.
+CLAIMS = {
+    "imagining in training helps an answer without a picture":
+        (("mixed", "direct"), ("label-only", "direct")),
+    "... more than a chain of thought in words": (("mixed", "direct"), ("text CoT", "think")),
+    "a chain of thought is worse than labels alone":
+        (("label-only", "direct"), ("text CoT", "think")),
+    "mixed is better than IPT alone": (("mixed", "imagine"), ("IPT", "imagine")),
+    "mixing within each example is better than halves": (("mixed", "direct"), ("half", "direct")),
+    "depth does not replace it": (("mixed", "direct"), ("label-only, 4 blocks", "direct")),
+    "a blank picture does not do": (("mixed", "direct"), ("a blank picture", "direct")),
+    "the observed map does not do": (("mixed", "direct"), ("the map again", "direct")),
+    "another's picture does not do": (("mixed", "direct"), ("another's picture", "direct")),
+    "the true picture is better than the model's (exposure bias)":
+        (("mixed", "oracle"), ("mixed", "imagine")),
+}
+SURE = 0.05                   # of a family's claims, all together
+
+
+def config_of(family, arm, seed, quick):
+    config = replace(family.config, device=pick_device("auto"), **family.arms[arm], seed=seed)
+    return tiny(config) if quick else config
+
+
+def missing(configs):
+    return [config for config in configs if not (folder_of(config) / "metrics.json").exists()]
+
+
+def cost(configs):
+    """{arm: seconds of all steps}; a step of each is measured turn by turn."""
+    seconds = interleaved({arm: step_of(config) for arm, config in configs.items()}, rounds=20)
+    return {arm: seconds[arm] * config.steps for arm, config in configs.items()}
+
+
+def measured(config):
+    """The figures of one finished run: its test, out of distribution, and does it follow?"""
+    folder = folder_of(config)
+    metrics, run = read_metrics(folder), load_run(folder, task=config.task)
+    found = dict(log=metrics["log"], seed=config.seed,
+                 splits=dict(test=metrics["test"], **evaluate(run, splits(run.task)[3:])))
+    if "imagine" in metrics["test"]:
+        examples, data = run.prepare()
+        row = next(row for row in replacement_test(run, data, examples)
+                   if row["picture"] == OTHER_ANSWER)
+        found["follows"] = dict(accuracy=row["follows"] or 0, n=row["n_readable"])
+    return found
+
+
+def accuracies(runs, split, decode):
+    return [run["splits"][split][decode]["accuracy"] for run in runs]
+
+
+def at_equal_compute(runs, share):
+    """Direct answers on validation, by seed, after this share of the steps."""
+    steps = share * runs[0]["log"][-1]["step"]
+    rows = [min(run["log"], key=lambda row: abs(row["step"] - steps))["val"] for run in runs]
+    return listed(round(100 * row["direct"], 1) for row in rows) if "direct" in rows[0] else "-"
+
+
+def arm_rows(by_arm, seconds):
+    """What each arm answers, in each way that it was taught. seconds: {arm: of all its steps}."""
+    least = min(seconds.values())
+    for arm, runs in by_arm.items():
+        follows = pooled([run["follows"] for run in runs]) if "follows" in runs[0] else "-"
+        for decode in runs[0]["splits"]["test"]:
+            tests = [run["splits"]["test"][decode] for run in runs]
+            outside = [f"{mean(accuracies(runs, split, decode)):.1f}"
+                       for split in list(runs[0]["splits"])[1:]]
+            early = at_equal_compute(runs, least / seconds[arm]) if decode == "direct" else "-"
+            yield [arm, decode, pooled(tests), listed(f["accuracy"] for f in tests),
+                   *outside, early, follows]
+
+
+def differences(by_arm):
+    """(claim, split, differences by seed) of all claims that this family can test."""
+    for claim, pair in CLAIMS.items():
+        if all(arm in by_arm and decode in by_arm[arm][0]["splits"]["test"]
+               for arm, decode in pair):
+            tests = by_arm[pair[0][0]][0]["splits"] if claim == [*CLAIMS][0] else ["test"]
+            for split in tests:
+                better, other = (accuracies(by_arm[arm], split, decode) for arm, decode in pair)
+                yield claim, split, np.subtract(better, other)
+
+
+def claim_rows(by_arm):
+    """Each claim with the mean difference in points, its 95% t interval, and a verdict: Holm's
+    procedure over all claims of the family."""
+    from scipy.stats import t, ttest_1samp
+    found = [*differences(by_arm)]
+    p = np.array([ttest_1samp(points, 0).pvalue for _, _, points in found])
+    p = np.nan_to_num(p, nan=1)                        # no seed differs at all
+    order = p.argsort()
+    holm = np.empty(len(p))
+    holm[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
+    for (claim, split, points), sure in zip(found, holm):
+        half = t.ppf(0.975, len(points) - 1) * stdev(points) / len(points) ** 0.5
+        verdict = "undecided" if sure > SURE else "holds" if mean(points) > 0 else "not here"
+        yield [claim, split, f"{mean(points):+.1f} [{mean(points) - half:.1f}, "
+               f"{mean(points) + half:.1f}]", listed(points.round(1)), f"{sure:.2g}", verdict]
+
+
+def draw(path, by_arm, chance):
+    """Write a PNG of the answers without a picture over the training, a line a seed."""
+    curves = {}
+    for arm, runs in by_arm.items():
+        steps = [row["step"] for row in runs[0]["log"]]
+        way = next((way for way in ("direct", "think") if way in runs[0]["log"][0]["val"]), None)
+        if way:
+            values = [[row["val"][way] for row in run["log"]] for run in runs]
+            curves[f"{arm}, {way}"] = steps, values
+    plots.by_seed(curves, chance, "validation accuracy", path)
+
+
+def main():
+    options = arguments(__doc__, families=",".join(FAMILIES))
+    need("scipy")
+    chosen = {name: FAMILIES[name] for name in options.families.split(",")}
+    seconds, waiting = {}, {}
+    for name, family in chosen.items():
+        seconds[name] = cost({arm: config_of(family, arm, 0, options.quick) for arm in family.arms})
+        waiting[name] = missing(config_of(family, arm, seed, options.quick)
+                                for seed in range(family.seeds) for arm in family.arms)
+        hours = family.seeds * sum(seconds[name].values()) / 3600
+        print(f"{name}: {len(waiting[name])} of {family.seeds * len(family.arms)} runs to train; "
+              f"all, one after the other, take {hours:.1f} hours", file=sys.stderr)
+    for name, family in chosen.items():
+        if waiting[name]:
+            side_by_side(train, waiting[name])
+        by_arm = {arm: [measured(config_of(family, arm, seed, options.quick))
+                        for seed in range(family.seeds)] for arm in family.arms}
+        first = next(iter(by_arm.values()))[0]
+        outside = list(first["splits"])[1:]
+        n_test = next(iter(first["splits"]["test"].values()))["n"]
+        head = ["taught", "answers", "right, %", "by seed", *outside,
+                "at equal compute, validation", "follows another picture, %"]
+        write(f"claims_{name}", options, [
+            table(head, [*arm_rows(by_arm, seconds[name])]),
+            table(["claim", "split", "difference, points", "by seed", "p (Holm)", "verdict"],
+                  [*claim_rows(by_arm)])], by_arm, [NOTE.format(seeds=family.seeds, n=n_test)])
+        folder = Path("results-quick") if options.quick else ROOT / "docs"
+        draw(folder / f"claims-{name}.png", by_arm, TASKS[family.config.task].CHANCE)
+
+
+if __name__ == "__main__":
+    run_main(main)
