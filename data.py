@@ -74,12 +74,14 @@ def main():
     task = load_task(options.task)
     if options.split not in splits(task):
         raise UserError(f"--split {options.split!r}: there is {', '.join(splits(task))}")
+    path = Path(options.out or f"preview-{name_of(options.task)}.png")
+    if path.is_fifo():                             # to open one waits for a reader
+        raise UserError(f"--out {path}: a pipe; name a file")
     began = time.perf_counter()
     examples = make(task, options.split, options.n, options.seed, options.grid)
     speed = options.n / (time.perf_counter() - began)
     print(f"{task.NAME}, {options.split}: {options.n} examples, {speed:.0f} a second")
     print("\n".join(statistics(task, examples)))
-    path = Path(options.out or f"preview-{name_of(options.task)}.png")
     preview(options, task, examples.take(slice(6)), path)
     print(f"wrote {path}")
 

@@ -219,6 +219,7 @@ BAD = [
     ("data.py --grid 6", 2, "--grid 6", "5, 7, 9"),
     ("data.py --n 0", 2, "--n 0", "from 1 to"), ("data.py --task none.py", 2, "no file 'none.py'"),
     ("data.py --n 100 --out no/x.png", 1, "no/x.png", "yours to write"),
+    ("data.py --n 100 --out pipe", 2, "--out pipe", "a pipe"),
     ("data.py --n 100 --out notes", 1, "notes", "yours to write"),
     ("data.py --n 100 --out /dev/full", 1, "/dev/full", "room on the disk"),
 ]
