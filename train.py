@@ -37,9 +37,6 @@ from ipt_mini.side_by_side import side_by_side
 from ipt_mini.tasks import load_tasks
 
 
-CURRICULUM_STEPS = 500        # at most: by then PT's parity is found, in both worlds
-
-
 class TrainingSet(NamedTuple):
     """The training data of one task as the model takes them, on its device."""
     tokens: torch.Tensor       # (n, T)
@@ -76,7 +73,7 @@ def get_batch(step, config, data, n_tasks=1):
     Early on, the kinds of question may come in uneven shares, the task's CURRICULUM; afterwards
     each epoch is a new order of all examples."""
     n, size, kind, turn = len(data.kind), config.batch_size, data.kind, step // n_tasks
-    early = min(CURRICULUM_STEPS, config.curriculum * config.steps / n_tasks)
+    early = min(config.curriculum_steps, config.curriculum * config.steps / n_tasks)
     if data.curriculum and turn < early:
         share = np.array(data.curriculum) / np.bincount(kind, minlength=len(data.curriculum))
         chance = share[kind] / share[kind].sum()

@@ -6,10 +6,12 @@
     python benchmarks/main_job.py --seeds 3 --joint               one model for all tasks: `joint`
 
 Runs are kept in runs/ and resumed. What train.py and eval.py would print is measured once more
-here: test and out of distribution, and the replacement test.
+here: test and out of distribution, and the replacement test. In both worlds, each run has one
+beside it that learns answers alone, for twice the steps: that takes as long, or longer.
 """
 from report import arguments, listed, pooled, run_main, table, tiny, write
 
+from dataclasses import replace
 from statistics import mean
 
 from ipt_mini.checkpoint import read_metrics
@@ -20,6 +22,7 @@ from ipt_mini.run import load_run
 from ipt_mini.tasks import TASKS, splits
 from train import train
 
+TWICE = 2                     # the sequences of label-only are shorter: a step takes half the time
 NOTE = ("{n:,} questions a seed. Accuracy over the questions of all seeds, with its 95% Wilson "
         "interval. The seeds share one data set and one tokenizer: the interval covers no others.")
 
@@ -34,6 +37,16 @@ def config_of(task, seed, options):
     config = Config(task=task, seed=seed, views=options.views, name=name_of(options),
                     answer_sees_views=options.answer_sees_views)
     return tiny(config) if options.quick else config
+
+
+def label_only(config, options):
+    """The accuracy of a run that is taught answers alone, in no less time; None beside
+    other settings."""
+    if options.joint or options.answer_sees_views:
+        return None
+    steps = TWICE * TASKS[config.task].STEPS[config.views]
+    config = replace(config, supervision="label", steps=steps, name=f"{config.name}_twice".strip("_"))
+    return read_metrics(train(tiny(config) if options.quick else config))["test"]["direct"]
 
 
 def measured(config):
@@ -62,10 +75,13 @@ def followed(run):
     return dict(accuracy=row["follows"] or 0, n=row["n_readable"])
 
 
-def column(runs):
+def column(runs, labels):
     """{row of the main table: figure} of one task."""
     cells = {f"minutes, {stage}": minutes(runs, stage)
              for stage in ("all", "tokenizer", "data", "training", "validation", "test")}
+    if labels and labels[0]:
+        cells["label-only, %"] = pooled(labels)
+        cells["label-only, by seed"] = listed(f["accuracy"] for f in labels)
     for decode in runs[0]["splits"]["test"]:
         if decode in DECODES:
             figures = [run["splits"]["test"][decode] for run in runs]
@@ -108,11 +124,13 @@ def flip_rows(task, runs):
 def main():
     options = arguments(__doc__, seeds=3, tasks=",".join(TASKS), views="cells",
                         answer_sees_views=False, joint=False)
-    by_task = {}
+    by_task, labels = {}, {}
     for task in [options.tasks] if options.joint else options.tasks.split(","):
         runs = [measured(config_of(task, seed, options)) for seed in range(options.seeds)]
         by_task |= {name: [figures[name] for figures in runs] for name in runs[0]}
-    columns = {task: column(runs) for task, runs in by_task.items()}
+        labels[task] = [label_only(config_of(task, seed, options), options)
+                        for seed in range(options.seeds)]
+    columns = {task: column(runs, labels.get(task)) for task, runs in by_task.items()}
     splits_found, replaced, flips = [], [], []
     for task, runs in by_task.items():
         splits_found += split_rows(task, runs)

@@ -9,12 +9,13 @@ from ipt_mini.sequence import SUPERVISION, branches_of
 from ipt_mini.tasks import TASKS
 
 
-def setting(default, help, choices=None, own=False, many=False, low=0, high=10**9):
+def setting(default, help, choices=None, own=False, many=False, low=0, high=10**9, repr=True):
     """A field of a dataclass of settings, with what its value may be.
     choices: {value: words}; own: FILE.py, too; many: several, with commas; low, high: of a number.
-    """
+    repr=False: for a setting that is newer than published figures, whose default changes none of
+    them. They carry a digest of the repr of all others."""
     limits = dict(help=help, choices=choices, own=own, many=many, low=low, high=high)
-    return field(default=default, metadata=limits)
+    return field(default=default, metadata=limits, repr=repr)
 
 
 TASK_NAMES = {name: f"{name} ({task.NAME})" for name, task in TASKS.items()}
@@ -89,8 +90,10 @@ class Config(Settings):
                              high=10)
     weight_decay: float = setting(0.0, "of both")
     cooldown: float = setting(0.4, "last part of the steps: the rate falls to 0", high=1)
-    curriculum: float = setting(0.5, "first part of the steps, at most 500, with the shares of "
-                                "kinds that the task's CURRICULUM gives", high=1)
+    curriculum: float = setting(0.5, "first part of the steps, with the shares of kinds that the "
+                                "task's CURRICULUM gives", high=1)
+    curriculum_steps: int = setting(500, "of each task: the longest that this part may be",
+                                    repr=False)
     eval_every: int = setting(100, "steps between validations and checkpoints", low=1)
 
     def __post_init__(self):
@@ -143,7 +146,8 @@ def compared(config):
 
 
 def config_from(values):
-    """The Config in the dict of a file. Files that it names are not executed."""
-    if set(values) != {f.name for f in fields(Config)}:
+    """The Config in the dict of a file. Files that it names are not executed. A setting that the
+    file lacks is newer, and its default is what was done before."""
+    if not {"task", "steps"} <= set(values) <= {f.name for f in fields(Config)}:
         raise UserError("its settings are not those of this version")
     return Config(**values)

@@ -650,6 +650,10 @@ def test_batches_come_in_uneven_shares_first_and_all_examples_later():
     for step, n_tasks, even in ((499, 1, False), (500, 1, True), (999, 2, False), (1000, 2, True)):
         shares = np.bincount(kind[train.get_batch(step, long, data, n_tasks)], minlength=4) / 64
         assert (shares.max() < 0.45) == even, (step, n_tasks)
+    longer = replace(long, curriculum_steps=3000)      # half of the steps, then
+    for step, even in ((2499, False), (2500, True)):
+        shares = np.bincount(kind[train.get_batch(step, longer, data)], minlength=4) / 64
+        assert (shares.max() < 0.45) == even, step
     epoch = torch.cat([train.get_batch(step, config, data) for step in range(60, 70)])
     assert sorted(epoch.tolist()) == list(range(640))
     assert torch.equal(train.get_batch(3, config, data), train.get_batch(3, config, data))

@@ -325,6 +325,18 @@ def test_load_run_refuses(world):
     assert load_run("runs/good", task="pt", tokenizer="vq").config == Config(**good["config"])
 
 
+def test_a_run_that_is_older_than_a_setting_goes_on_with_its_default(world):
+    file = world / "runs/good/checkpoint.pt"
+    good = checkpoint_of(world / "runs/good")
+    older = {part: {k: v for k, v in good[part].items() if k != "curriculum_steps"}
+             for part in ("config", "identity")}
+    write(file, {**good, **older})
+    assert load_run("runs/good").config == Config(**good["config"])
+    code, out, err = call(f"{TRAIN} --out runs/good")
+    assert (code, err) == (0, "") and "test imagine" in out
+    refused(f"{TRAIN} --out runs/good --curriculum-steps 7", 2, "curriculum_steps 500 there, 7")
+
+
 def write(file, content):
     """Any content, a digest behind it: as `save`, but with a format of one's choice."""
     content, form = dict(content), checkpoint.FORMAT
