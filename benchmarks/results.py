@@ -50,7 +50,7 @@ FIVE = {
     "IPT": dict(supervision="ipt"),
     "half": dict(name="claims-half", loss=HALF),
 }
-LONG = Config(task="pt", steps=4000, name="claims")
+LONG = Config(task="pt", steps=2000, curriculum_steps=1000, name="claims")
 FAMILIES = {
     "pt": Family(LONG, 5, FIVE),
     "pt_controls": Family(LONG, 3, {
@@ -178,9 +178,11 @@ def draw(path, by_arm, chance):
 
 
 def main():
-    options = arguments(__doc__, families=",".join(FAMILIES))
+    options = arguments(__doc__, families=",".join(FAMILIES), seeds=0)
     need("scipy")
     chosen = {name: FAMILIES[name] for name in options.families.split(",")}
+    if options.seeds:
+        chosen = {name: family._replace(seeds=options.seeds) for name, family in chosen.items()}
     seconds, waiting = {}, {}
     for name, family in chosen.items():
         seconds[name] = cost({arm: config_of(family, arm, 0, options.quick) for arm in family.arms})
