@@ -193,15 +193,15 @@ def fit(training, saved, seconds, line, **kept):
         with timed(seconds, "validation"):
             accuracy, pictures = validate(run, val)
         log.append(dict(step=end, seconds=seconds["training"], losses=means, val=accuracy))
-        bar.set_postfix_str(" ".join(f"{name} {value:.2g}" for name, value in
-                                     {**means, **accuracy}.items()
+        bar.set_postfix_str(" ".join(f"{name} {x:.2g}" for name, x in (means | accuracy).items()
                                      if not name.startswith(NOT_IN_PROGRESS)))
         states = [part.state_dict() for part in parts]
         save(folder / "checkpoint.pt", config=asdict(config), step=end, log=log, seconds=seconds,
              tokenizer=run.tokenizer.state_dict(),
              parts=states if end < config.steps else states[:1], **kept)
-        for name, blocks in pictures.items() if rank_and_size()[0] == 0 else ():
-            plots.blocks(blocks, folder / f"{name}.png")
+        with timed(seconds, "validation"):
+            for name, blocks in pictures.items() if rank_and_size()[0] == 0 else ():
+                plots.blocks(blocks, folder / f"{name}.png")
         first = end
     bar.close()
     return log
@@ -368,6 +368,7 @@ def tell(folder):
 
 
 def say_what_next(config, folder):
+    """Print the command to go on with."""
     own = "".join(f" --{name} {spec}" for name, spec in asdict(config).items()
                   if name in ("task", "tokenizer") and is_own(spec))
     imagines = "imagine" in decodes_of(config.branches)

@@ -20,7 +20,7 @@ from ipt_mini.tokenizer import usage
 
 
 OTHER_ANSWER = "one with another answer"
-SHOWN = 4                     # questions in samples.png: after a test the last has a mistake
+SHOWN = 4                     # questions in samples.png; after a test the last is a mistake, if any
 
 
 def percent(share):

@@ -31,7 +31,7 @@ class Block(NamedTuple):
             axis.text(x, top + 24 * i, label, va="top", fontsize=7, color="0.4")
             axis.text(x, top + 24 * i + 9, word + " ✗" * wrong, va="top", fontsize=8,
                       weight="bold", color="red" if wrong else "black")
-        return top + step
+        return top + max(step, 24 * len(self.answers))
 
 
 def write(figure, path):
