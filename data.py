@@ -9,7 +9,6 @@ if __name__ == "__main__":
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import fill
 
 import numpy as np
 
@@ -41,21 +40,20 @@ def statistics(task, examples):
 
 
 def preview(options, task, examples, path):
-    """Views | question | imagination | chain of thought | answer, one row an example."""
+    """Question, chain of thought, views, imagination and answer, a block an example."""
     rng, words, rows = np.random.default_rng(0), vocabulary(task), []
     paint = {field: painter(options, task, field) for field in ("views", "imagination")}
     for e in range(len(examples.answer)):
-        row = []
+        tiles = []
         for view, (heading, line, column) in zip(examples.views[e], examples.pose[e] - 1):
             known = heading >= 0
             caption = f"row {line} col {column} {COMPASS[heading]}" if known else "view"
-            row.append((caption, paint["views"](view, rng)))
-        row.append(fill(text(examples.query[e], words), 16))
-        row.append(("imagination", paint["imagination"](examples.imagination[e], rng)))
-        row.append(fill(text(examples.cot[e], words), 16))
-        row.append(words[examples.answer[e]])
-        rows.append(row)
-    plots.strips(rows, path)
+            tiles.append((caption, paint["views"](view, rng), "black"))
+        true = paint["imagination"](examples.imagination[e], rng)
+        tiles.append(("to be imagined", true, "black"))
+        title = f"{text(examples.query[e], words)} | {text(examples.cot[e], words)}"
+        rows.append(plots.Block(title, tiles, [("answer", words[examples.answer[e]], False)]))
+    plots.blocks(rows, path)
 
 
 @dataclass

@@ -16,25 +16,32 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Callable, NamedTuple
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from ipt_mini import plots
 from ipt_mini.checkpoint import (folder_of, get_reader, get_tokenizer, open_folder, read_metrics,
                                  restored, save, tokenizer_maker, write_json)
 from ipt_mini.compare import compare, same_time, settings_of, with_seed
 from ipt_mini.config import Config, parse, setting
 from ipt_mini.evaluate import lines, test_run, validate
+from ipt_mini.generate import decodes_of
 from ipt_mini.losses import LossInput, complete_loss, parse_loss
 from ipt_mini.muon import Muon
-from ipt_mini.own import load_own
+from ipt_mini.own import is_own, load_own
 from ipt_mini.parallel import averaged, first_alone, join, mean_over_processes, rank_and_size
 from ipt_mini.run import Run, machine, needs_reader, new_model, pick_device
 from ipt_mini.sequence import Layout, layout, pack
 from ipt_mini.side_by_side import side_by_side
 from ipt_mini.tasks import load_tasks
+
+
+PROGRESS = "{desc} {percentage:.0f}%, {remaining} left{postfix} {bar}"
+NOT_IN_PROGRESS = "oracle", "codes", "nats"    # so that it fits into 100 columns
 
 
 class TrainingSet(NamedTuple):
@@ -53,7 +60,7 @@ class Training(NamedTuple):
     run: Run                   # its config, model and tokenizer
     optimizers: list
     sets: list                 # a TrainingSet for each task; they take turns
-    val: dict                  # {name of a task: Data}, for validation
+    val: dict                  # {name of a task: (Examples, Data)}, for validation
     inputs: Callable           # changes the tokens that the model reads, or None
     losses: Callable           # `losses_of`
 
@@ -169,7 +176,8 @@ def fit(training, saved, seconds, line, **kept):
             for part, state in zip(parts, saved["parts"], strict=True):
                 part.load_state_dict(state)
     bar = tqdm(total=config.steps, initial=first, disable=rank_and_size()[0] > 0 or None,
-               desc=folder.name, position=line)
+               desc=folder.name, position=line, bar_format=PROGRESS,
+               ncols=min(100, get_terminal_size().columns))
     while first < config.steps:
         end = min(config.steps, first - first % config.eval_every + config.eval_every)
         losses = []
@@ -182,15 +190,17 @@ def fit(training, saved, seconds, line, **kept):
             means = dict(zip(sets[0].terms, means))
         check_finite(means, model, end, folder)
         with timed(seconds, "validation"):
-            accuracy = {}
-            for one in run.for_each_task():
-                accuracy |= validate(one, val[one.name])
+            accuracy, pictures = validate(run, val)
         log.append(dict(step=end, seconds=seconds["training"], losses=means, val=accuracy))
-        bar.set_postfix({**means, **accuracy})
+        bar.set_postfix_str(" ".join(f"{name} {x:.2g}" for name, x in (means | accuracy).items()
+                                     if not name.startswith(NOT_IN_PROGRESS)))
         states = [part.state_dict() for part in parts]
         save(folder / "checkpoint.pt", config=asdict(config), step=end, log=log, seconds=seconds,
              tokenizer=run.tokenizer.state_dict(),
              parts=states if end < config.steps else states[:1], **kept)
+        with timed(seconds, "validation"):
+            for name, blocks in pictures.items() if rank_and_size()[0] == 0 else ():
+                plots.blocks(blocks, folder / f"{name}.png")
         first = end
     bar.close()
     return log
@@ -226,7 +236,7 @@ def training_of(config, tasks, tokenizer, terms, inputs=None, folder=None):
     sets, val = [], {}
     for one in run.for_each_task():
         sets.append(training_set(one, terms[one.name]))
-        val[one.name] = one.prepare("val", config.n_val)[1]
+        val[one.name] = one.prepare("val", config.n_val)
     losses = averaged(losses_of, model)
     return Training(run, optimizers_of(model, config), sets, val, inputs, losses)
 
@@ -356,6 +366,15 @@ def tell(folder):
         print(f"{folder}: {metrics['minutes']['all']} minutes in all, pictures in it")
 
 
+def say_what_next(config, folder):
+    """Print the command to go on with."""
+    own = "".join(f" --{name} {spec}" for name, spec in asdict(config).items()
+                  if name in ("task", "tokenizer") and is_own(spec))
+    imagines = "imagine" in decodes_of(config.branches)
+    purpose = " --replace    is the imagination used?" if imagines else "    and in other worlds?"
+    print(f"next: python eval.py {folder}{own}{purpose}")
+
+
 def main():
     options = asdict(parse(Options, __doc__))
     seeds, jobs = options.pop("seeds"), options.pop("jobs")
@@ -373,6 +392,7 @@ def main():
         folder = train(replace(config, seed=seed))
         if rank_and_size()[0] == 0:
             tell(folder)
+            say_what_next(config, folder)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 Shape letters: B examples, N cells a side.
 """
 import math
-from textwrap import fill
 
 import numpy as np
 import torch
@@ -15,12 +14,13 @@ from ipt_mini.generate import DECODES, decode, decodes_of
 from ipt_mini.run import answer_ids, load_run, pick_device
 from ipt_mini.sequence import ANSWER, IMAGINE, layout, pack
 from ipt_mini.tasks.examples import splits
-from ipt_mini.tasks.grid import NAMES, OBJECT, nearest_glyph, render
+from ipt_mini.tasks.grid import NAMES, NOISE, OBJECT, nearest_glyph, render
 from ipt_mini.tasks.words import UNREADABLE, text, vocabulary
 from ipt_mini.tokenizer import usage
 
 
 OTHER_ANSWER = "one with another answer"
+SHOWN = 4                     # questions in samples.png; after a test the last is a mistake, if any
 
 
 def percent(share):
@@ -47,18 +47,21 @@ def decibels(pixels, true):
 
 
 # --------------------------------------------------------------------------- accuracy, pictures
-def validate(run, data):
-    """Accuracy on the Data of the Run's task, for each way of answering that is trained: name ->
-    share."""
-    shares = {}
-    for name in decodes_of(run.config.branches):
-        out = run.decode(data, name)
-        shares[run.titled(name)] = (out.answer == data.answer).float().mean().item()
-        if out.imagination is not None:
-            right = out.imagination == data.imagination
-            shares[run.titled("codes")] = right.float().mean().item()
-            shares[run.titled("nats")] = code_loss(run, data)
-    return shares
+def validate(run, val):
+    """({name: share}, {name of a picture: Blocks}): the accuracy of each way of answering that is
+    trained, and the first questions. val: {name of a task: (Examples, Data)}."""
+    shares, pictures = {}, {}
+    for one in run.for_each_task():
+        (examples, data), outs = val[one.name], {}
+        for name in decodes_of(run.config.branches):
+            outs[name] = out = one.decode(data, name)
+            shares[one.titled(name)] = (out.answer == data.answer).float().mean().item()
+            if out.imagination is not None:
+                right = out.imagination == data.imagination
+                shares[one.titled("codes")] = right.float().mean().item()
+                shares[one.titled("nats")] = code_loss(one, data)
+        pictures[one.titled("samples")] = [sample(one, examples, outs, e) for e in range(SHOWN)]
+    return shares, pictures
 
 
 @torch.no_grad()
@@ -198,39 +201,42 @@ def flip_test(run, data, examples):
 # -------------------------------------------------------------------------- a finished run, tested
 def test_run(folder, log, config):
     """Read the test split, once; draw the pictures of a run and return its figures."""
-    plots.curves(log, folder / "curve.png")
     run = load_run(folder, pick_device(config.device), config.task, config.tokenizer)
+    chance = {one.titled("chance"): one.task.CHANCE for one in run.for_each_task()}
+    plots.curves(log, chance, folder / "curve.png")
     report = dict(parameters=sum(p.numel() for p in run.model.parameters()),
                   tokenizer=tokenizer_report(run, folder / "tokenizer.png"))
     for one in run.for_each_task():
-        samples(one, folder / f"{one.titled('samples')}.png")
-        report[one.titled("test")] = evaluate(one, ["test"])["test"]
+        examples, data = one.prepare("test")
+        outs = {name: one.decode(data, name) for name in decodes_of(run.config.branches)}
+        report[one.titled("test")] = {name: figures_of(one, examples, out)
+                                      for name, out in outs.items()}
+        mistakes = sum(out.answer != data.answer for out in outs.values())
+        rows = [*range(SHOWN - 1), max(SHOWN - 1, int(mistakes.argmax()))]
+        plots.blocks([sample(one, examples, outs, e) for e in rows],
+                     folder / f"{one.titled('samples')}.png")
     return report
 
 
-def samples(run, path, count=6):
-    """views | question | imagination, true | imagination, model | answers."""
-    examples, data = run.prepare("test", count)
-    words, rows = vocabulary(run.task), []
-    outs = {name: run.decode(data, name) for name in decodes_of(run.config.branches)}
-    for e in range(count):
-        views = enumerate(run.tokenizer.decode(data.views[e]), 1)
-        row = [(f"view {v}", view) for v, view in views]
-        row.append(fill(text(examples.query[e], words), 16))
-        row.append(("true", run.paint("imagination", examples.imagination[e])))
-        if "imagine" in outs:
-            row.append(("imagined", run.tokenizer.decode(outs["imagine"].imagination[e])))
-        answers = [f"{name}: {words[out.answer[e]]}" for name, out in outs.items()]
-        row.append("\n".join([f"true: {words[examples.answer[e]]}", *answers]))
-        rows.append(row)
-    plots.strips(rows, path)
+def sample(run, examples, outs, e):
+    """The Block of question e: views, true view, imagined view, answers. outs: {name: Decoded}."""
+    views = run.paint("views", examples.views[e])
+    tiles = [(f"view {v}", view, "black") for v, view in enumerate(views, 1)]
+    tiles.append(("true view", run.paint("imagination", examples.imagination[e]), "black"))
+    words, right = vocabulary(run.task), examples.answer[e]
+    answers = [("right answer", words[right], False)]
+    for name, out in outs.items():
+        if out.imagination is not None:
+            tiles.append(("imagined", run.tokenizer.decode(out.imagination[e]), "black"))
+        answers.append((name, words[out.answer[e]], bool(out.answer[e] != right)))
+    return plots.Block(f"question {e}: {text(examples.query[e], words)}", tiles, answers)
 
 
 def tokenizer_report(run, path):
     """Reconstructions and codes as a picture; figures over held-out pictures. PSNR is
     against the clean drawing: a code tells nothing of light and noise."""
     tokenizer, K = run.tokenizer, run.tokenizer.n_codes
-    report, rows, all_codes = {}, [], []
+    report, blocks, all_codes = {}, [], []
     pictures = tokenizer_pictures(run.config, run.tasks.values(), "val", 1000)
     for paint, (cells, pixels, _) in pictures.items():
         codes = tokenizer.encode(pixels)
@@ -240,15 +246,32 @@ def tokenizer_report(run, path):
             report["cells_right"] = round(100 * float((nearest_glyph(drawn) == cells).mean()), 3)
         else:
             report["pictures_psnr"] = decibels(drawn, paint(cells))
-        pick = range(0, len(cells), len(cells) // 8)
-        rows += [[("input", pixels[i].numpy()) for i in pick],
-                 [("decoded", drawn[i]) for i in pick]]
-    used, perplexity = usage(torch.cat(all_codes), K)
-    atlas = tokenizer.decode(torch.arange(min(K, 126))[:, None, None])
-    rows += [[(f"code {k}", atlas[k]) for k in range(i, min(i + 9, len(atlas)))]
-             for i in range(0, len(atlas), 9)]
-    plots.strips(rows, path, scale=0.9)
+        pick = range(0, len(cells), -(-len(cells) // 4))
+        tiles = [("input", pixels[i].numpy(), "black") for i in pick]
+        tiles += [("from its codes", drawn[i], "black") for i in pick]
+        blocks.append(plots.Block("Pictures that the tokenizer never saw:", tiles, columns=4))
+    all_codes = torch.cat(all_codes)
+    used, perplexity = usage(all_codes, K)
+    plots.blocks([*blocks, codes_by_use(tokenizer, all_codes)], path)
     return dict(report, codebook_usage=round(used, 3), codebook_perplexity=round(perplexity, 2))
+
+
+def codes_by_use(tokenizer, codes, most=64):
+    """The Block of the codes that are used most. A code is a duplicate if it is drawn like one of
+    those before it, but for a difference that the noise would hide."""
+    share = torch.bincount(codes, minlength=tokenizer.n_codes) / len(codes)
+    order = share.argsort(descending=True, stable=True)[:most]
+    drawn = tokenizer.decode(order[:, None, None])
+    apart = np.abs(drawn[:, None].astype(float) - drawn).mean((2, 3, 4))         # (codes, codes)
+    tiles = []
+    for i, k in enumerate(order.tolist()):
+        twins = order[np.flatnonzero(apart[i, :i] < NOISE)].tolist()
+        caption = f"{k} = {twins[0]}" if twins else f"{k}: {100 * share[k]:.2g}%"
+        tile = (caption, drawn[i], "red" if twins else "black")
+        tiles.append(tile if share[k] else (f"{k} unused", drawn[i], "0.6"))
+    title = (f"{len(share)} codes, {(share == 0).sum()} unused. The most used first, with their "
+             "share; red: drawn like another code.")
+    return plots.Block(title, tiles, columns=8)
 
 
 def lines(report):

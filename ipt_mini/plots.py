@@ -1,9 +1,41 @@
-"""All pictures: strips of tiles with captions, curves, and compared pairs."""
+"""All pictures, as wide as a phone: blocks of tiles, curves, and compared pairs."""
+from textwrap import fill
+from typing import NamedTuple
+
 import numpy as np
 from matplotlib.figure import Figure
 
+WIDTH, GAP, LINE = 400, 8, 14      # of a page, between tiles, of text; in pixels of 1/100 inch
 
-def _write(figure, path):
+
+class Block(NamedTuple):
+    """A part of a page: tiles below a title, and answers in a last column."""
+    title: str
+    tiles: list                # (caption, picture (H, W, 3) uint8, colour of the caption)
+    answers: list = ()         # (label, word, is it wrong?)
+    columns: int = 3           # of tiles
+
+    def draw(self, axis, y):
+        """Draw it from y on; return where it ends."""
+        title = fill(self.title, 60, break_on_hyphens=False)
+        axis.text(GAP, y + GAP, title, va="top", fontsize=8)
+        step = (WIDTH - GAP) // max(4, self.columns)
+        side = step - GAP
+        y += LINE * (title.count("\n") + 2) + GAP
+        for i, (caption, picture, colour) in enumerate(self.tiles):
+            row, column = divmod(i, self.columns)
+            x, top = GAP + step * column, y + (step + GAP) * row
+            axis.text(x, top - 2, caption, fontsize=7 if step > 90 else 6, color=colour)
+            axis.imshow(picture, extent=(x, x + side, top + side, top), interpolation="nearest")
+        x = 2 * GAP + step * self.columns
+        for i, (label, word, wrong) in enumerate(self.answers):
+            axis.text(x, top + 24 * i, label, va="top", fontsize=7, color="0.4")
+            axis.text(x, top + 24 * i + 9, word + " ✗" * wrong, va="top", fontsize=8,
+                      weight="bold", color="red" if wrong else "black")
+        return top + max(step, 24 * len(self.answers))
+
+
+def write(figure, path):
     try:
         figure.savefig(path, format="png")
     except OSError as error:                       # a full disk does not say of which file
@@ -11,37 +43,39 @@ def _write(figure, path):
         raise
 
 
-def strips(rows, path, scale=1.35):
-    """Write a PNG of rows of tiles. A tile is (caption, picture (H, W, 3) uint8) or a text."""
-    columns = max(map(len, rows))
-    figure = Figure((scale * columns, (scale + 0.3) * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for line, row in zip(axes, rows):
-        for axis, tile in zip(line, row):
-            if isinstance(tile, str):
-                axis.text(0.5, 0.5, tile, ha="center", va="center", fontsize=8, wrap=True)
-            else:
-                caption, picture = tile
-                axis.imshow(picture, interpolation="nearest")
-                axis.set_title(caption, fontsize=7)
-    _write(figure, path)
+def blocks(rows, path):
+    """Write a PNG of Blocks, one below the other."""
+    figure = Figure(dpi=150)
+    axis = figure.add_axes((0, 0, 1, 1), autoscale_on=False)
+    y = 0
+    for block in rows:
+        y = block.draw(axis, y)
+    figure.set_size_inches(WIDTH / 100, y / 100)
+    axis.set(xlim=(0, WIDTH), ylim=(y, 0), aspect="auto")
+    axis.axis("off")
+    write(figure, path)
 
 
-def curves(log, path):
-    """Write a PNG of the training losses and the validation accuracies in a run's log."""
-    figure = Figure((7.2, 2.8), layout="constrained")
-    steps = [row["step"] for row in log]
-    for axis, part, title in zip(figure.subplots(1, 2), ("losses", "val"),
-                                 ("training loss", "validation accuracy")):
-        for name in log[-1][part]:
-            if not name.startswith("nats"):            # no accuracy
-                axis.plot(steps, [row[part][name] for row in log], label=name)
-        axis.legend(frameon=False, fontsize=7)
-        axis.set(xlabel="step", ylabel=title, ylim=(0, None))
+def curves(log, chance, path):
+    """Write a PNG of a run's log: training losses, and validation accuracy after an imagination or
+    a thought apart from that of direct answers. chance: {name: share}, drawn as well."""
+    names = [name for name in log[-1]["val"] if not name.startswith("nats")]      # no accuracy
+    direct = [name for name in names if name.startswith("direct")]
+    panels = [("losses", log[-1]["losses"]), ("val", direct),
+              ("val", [name for name in names if name not in direct])]
+    panels = [panel for panel in panels if panel[1]]
+    figure = Figure((WIDTH / 100, 1.7 * len(panels)), layout="constrained", dpi=150)
+    for axis, (part, names) in zip(figure.subplots(len(panels), sharex=True), panels):
+        for name in names:
+            axis.plot([row["step"] for row in log], [row[part][name] for row in log], label=name)
+        for name, share in chance.items() if part == "val" else ():
+            axis.axhline(share, color="0.4", linestyle="--", label=name)
+        top, label = (1.05, "validation accuracy") if part == "val" else (None, "training loss")
+        axis.set(ylim=(0, top), ylabel=label)
+        axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         axis.grid(alpha=0.3)
-    _write(figure, path)
+    axis.set_xlabel("step")
+    write(figure, path)
 
 
 def by_seed(groups, chance, ylabel, path):
@@ -57,7 +91,7 @@ def by_seed(groups, chance, ylabel, path):
     axis.legend(frameon=False, fontsize=8)
     axis.set(xlabel="step", ylabel=ylabel, ylim=(0, 1.02))
     axis.grid(alpha=0.3)
-    _write(figure, path)
+    write(figure, path)
 
 
 def pairs(first, second, xlabel, title, path):
@@ -70,4 +104,4 @@ def pairs(first, second, xlabel, title, path):
     axis.scatter(second, range(len(second)), label="second")
     axis.set(xlabel=xlabel, ylabel="seed", title=title)
     axis.legend(frameon=False, fontsize=7)
-    _write(figure, path)
+    write(figure, path)

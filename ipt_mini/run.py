@@ -96,13 +96,12 @@ class Answer(NamedTuple):
 
     def _repr_png_(self):
         file = io.BytesIO()
-        row = [(f"view {v + 1}", view) for v, view in enumerate(self.views)]
-        row.append(self.question)
+        tiles = [(f"view {v}", view, "black") for v, view in enumerate(self.views, 1)]
         if self.picture is not None:
-            row.append(("imagined", self.picture))
+            tiles.append(("imagined", self.picture, "black"))
         best = sorted(self.probabilities.items(), key=lambda pair: -pair[1])[:4]
-        row.append("\n".join(f"{word} {100 * p:.0f}%" for word, p in best))
-        plots.strips([row], file)
+        answers = [(f"{100 * p:.0f}%", word, False) for word, p in best]
+        plots.blocks([plots.Block(self.question, tiles, answers)], file)
         return file.getvalue()
 
 

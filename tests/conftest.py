@@ -155,7 +155,8 @@ def quick(monkeypatch):
             _MADE[key] = make(task, *key[1:])
         return _MADE[key]
 
-    def blank(rows, path, **_):
+    def blank(*what_and_path):
+        *_, path = what_and_path
         Path(path).write_bytes(b"no picture")
 
     def report(run, path, real=evaluate.tokenizer_report):
@@ -163,11 +164,11 @@ def quick(monkeypatch):
         key = (run.config.task, run.config.grid, run.config.data_seed, *weights)
         if key not in _REPORTS:
             _REPORTS[key] = real(run, path)
-        blank(None, path)
+        blank(path)
         return _REPORTS[key]
 
     monkeypatch.setattr(evaluate, "tokenizer_report", report)
 
     monkeypatch.setattr(dataset, "make", made)
-    monkeypatch.setattr(plots, "strips", blank)
+    monkeypatch.setattr(plots, "blocks", blank)
     monkeypatch.setattr(plots, "curves", blank)

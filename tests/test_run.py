@@ -83,6 +83,40 @@ def test_run_folder_holds_what_it_should(run):
         assert file.read_bytes().startswith(b"\x89PNG")
 
 
+def test_every_validation_draws_the_same_questions_of_its_own_split(world, quick, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(train.plots, "blocks", lambda blocks, path: drawn.append((blocks, path)))
+    saved = checkpoint_of(world / "runs/good")["config"]
+    learnt = train.learn(Config(**{**saved, "out": "runs/watched"}))
+    texts = [text(query) for query in make(TASKS["pt"], "val", 4).query]
+    assert len(drawn) == len(learnt.log) == 3
+    for blocks, path in drawn:
+        assert path == learnt.folder / "samples.png"
+        assert [block.title.partition(": ")[2] for block in blocks] == texts
+        for block in blocks:
+            assert [caption for caption, *_ in block.tiles] == ["view 1", "true view", "imagined"]
+            (label, right, no), *given = block.answers
+            assert label == "right answer" and not no
+            assert [name for name, *_ in given] == ["direct", "imagine", "oracle"]
+            assert all(wrong == (word != right) for _, word, wrong in given)
+    assert contents(world / "runs/good")[0].items() >= bits_of(checkpoint_of(learnt.folder)).items()
+
+
+def bits_of(saved):
+    return {("model", name): tensor.numpy().tobytes()
+            for name, tensor in saved["parts"][0].items()}
+
+
+def test_progress_fits_into_100_columns_and_the_end_says_what_next(run, monkeypatch):
+    postfix = "answer 0.41 imagination 0.00089 direct 0.49 imagine 0.99"
+    line = train.tqdm.format_meter(300, 2200, 200, ncols=100, bar_format=train.PROGRESS,
+                                   prefix="pt-mixed-first_person-s0", postfix=postfix)
+    assert len(line) <= 100 and postfix in line and "14%, 21:06 left" in line
+    monkeypatch.chdir(run.parent.parent)
+    out = call(TRAIN)[1]
+    assert out.splitlines()[-1].startswith(f"next: python eval.py runs/{run.name} --replace ")
+
+
 def test_same_command_prints_a_finished_run_and_refuses_another(run, monkeypatch):
     monkeypatch.chdir(run.parent.parent)
     before = snapshot(run.parent)

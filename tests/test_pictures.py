@@ -1,0 +1,57 @@
+"""The pictures of the pages show the present code and the published results."""
+import json
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from docs import pictures
+
+
+def test_no_picture_is_stale():
+    assert pictures.stale() == [], "run python docs/pictures.py"
+
+
+def test_every_picture_of_a_page_is_drawn_by_the_script():
+    there = {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".png", ".gif")}
+    assert there == set(pictures.PICTURES) == set(pictures.record())
+
+
+def test_the_animation_is_small():
+    assert (ROOT / "docs/imagining.gif").stat().st_size < 1_000_000
+
+
+@pytest.fixture
+def check(monkeypatch):
+    def called():
+        monkeypatch.setattr("sys.argv", ["pictures.py", "--check"])
+        pictures.main()
+    return called
+
+
+def test_another_mask_or_a_changed_file_makes_pictures_stale(check, monkeypatch, tmp_path):
+    monkeypatch.setattr(pictures, "DOCS", tmp_path)
+    (tmp_path / "mask.png").write_bytes(b"drawn")
+    monkeypatch.setattr(pictures, "PICTURES", {"mask.png": pictures.PICTURES["mask.png"]})
+    (tmp_path / "pictures.json").write_text(json.dumps(pictures.facts(["mask.png"])))
+    check()
+    (tmp_path / "mask.png").write_bytes(b"painted over")
+    with pytest.raises(pictures.UserError, match="mask.png") as refused:
+        check()
+    assert refused.value.code == 1
+    (tmp_path / "mask.png").write_bytes(b"drawn")
+    real = pictures.layout
+    monkeypatch.setattr(pictures, "layout", lambda *args: real(*args, answer_sees_views=True))
+    with pytest.raises(pictures.UserError, match="mask.png"):
+        check()
+
+
+def test_blocks_of_a_mask_are_its_segments():
+    config = pictures.Config(task="mvc")
+    task = pictures.TASKS["mvc"]
+    data = pictures.to_data(config, task, pictures.make(task, "test", 1), pictures.Tokenizer(),
+                            np.random.default_rng(0))
+    parts = pictures.blocks_of(pictures.layout(data, config.branches))
+    lengths = {"views": 75, "query": data.query.shape[1], "<imagine>": 1, "cells": 25}
+    assert [(name, end - first) for name, first, end in parts] == [
+        *lengths.items(), ("<answer>", 1), ("<answer>", 1)]
