@@ -77,8 +77,7 @@ class Folder:
         known = {word for line in self.of("train") for word in line.query + line.cot}
         own = known.union(self.ANSWERS).difference(WORDS, [UNKNOWN])
         self.OWN_WORDS = (UNKNOWN, *sorted(own))
-        others = {line.split for line in self.lines} - {"val", "test"}
-        self.WORLDS = {split: {} for split in sorted(others)}
+        self.WORLDS = {line.split: {} for line in self.lines if line.split not in SPLITS[1:]}
 
     def of(self, split):
         return [line for line in self.lines if line.split == split]
@@ -196,10 +195,11 @@ def padded(texts, ids, length):
 
 def pose_of(pose, n_views):
     """The poses of the views, counted from 1; zeros if there are none."""
-    places = range(-1, MOST_CODES)
-    known = [len(one) == 3 and one[0] in range(-1, 4) and one[1] in places and one[2] in places
-             for one in pose]
-    if pose and (len(pose) != n_views or not all(known)):
+    place = range(-1, MOST_CODES)
+    allowed = range(-1, 4), place, place
+    if pose and (len(pose) != n_views or not all(
+            isinstance(one, list) and len(one) == 3
+            and all(part in values for part, values in zip(one, allowed)) for one in pose)):
         raise UserError('"pose" has to hold [heading -1..3, row, column] for each view, row and '
                         f"column -1..{MOST_CODES - 1}")
     return [[int(part) + 1 for part in one] for one in pose] or [[0, 0, 0]] * n_views
