@@ -11,6 +11,7 @@ taken out of the room before.
 """
 import json
 import sys
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -42,45 +43,37 @@ class Room(MiniGridEnv):
         self.place_agent()
 
 
-def example(room, seed, rng):
-    """(view, query, imagination, answer) of a random room; None if it has no fair question."""
-    room.reset(seed=seed)
-    for place in room.things:
-        if not room.in_view(*place):
+def examples(room, rng):
+    """(view, query, imagination, answer) of random rooms, without end."""
+    for seed in count(1):
+        room.reset(seed=seed)
+        seen = [place for place in room.things if room.in_view(*place)]
+        for place in set(room.things).difference(seen):
             room.grid.set(*place, None)
-    view, goal_seen = room.get_pov_render(TILE), room.in_view(*room.goal)
-    seen = [place for place in room.things if room.in_view(*place)]
-    way = int(rng.integers(2))
-    room.agent_pos, room.agent_dir = room.goal, (room.agent_dir + (-1, 1)[way]) % 4
-    aside = {place: room.get_view_coords(*place)[0] - VIEW // 2 for place in seen
-             if room.in_view(*place)}
-    fair = [place for place in aside if aside[place]]
-    if not goal_seen or not fair:
-        return None
-    place = fair[rng.integers(len(fair))]
-    thing = room.things[place]
-    query = (f"at the goal turn {('left', 'right')[way]} : is the {thing.color} {thing.type} left "
-             "or right ?")
-    return view, query, room.get_pov_render(TILE), "left" if aside[place] < 0 else "right"
+        view, goal_seen = room.get_pov_render(TILE), room.in_view(*room.goal)
+        way = int(rng.integers(2))
+        room.agent_pos, room.agent_dir = room.goal, (room.agent_dir + (-1, 1)[way]) % 4
+        aside = {place: room.get_view_coords(*place)[0] - VIEW // 2 for place in seen}
+        fair = [place for place in seen if aside[place] and room.in_view(*place)]
+        if goal_seen and fair:
+            place = fair[rng.integers(len(fair))]
+            thing = room.things[place]
+            query = (f"at the goal turn {('left', 'right')[way]} : is the {thing.color} "
+                     f"{thing.type} left or right ?")
+            answer = "left" if aside[place] < 0 else "right"
+            yield view, query, room.get_pov_render(TILE), answer
 
 
 def write(root):
-    room, rng, lines, seed = Room(), np.random.default_rng(0), [], 0
+    source, lines = examples(Room(), np.random.default_rng(0)), []
     root.mkdir(parents=True)
-    for split, count in COUNTS.items():
-        made = 0
-        while made < count:
-            seed += 1
-            made_of = example(room, seed, rng)
-            if made_of is None:
-                continue
-            view, query, imagination, answer = made_of
-            names = f"{split}{made}.png", f"{split}{made}-goal.png"
-            for name, picture in zip(names, (view, imagination)):
-                Image.fromarray(picture).save(root / name)
+    for split, wanted in COUNTS.items():
+        for number, (view, query, imagination, answer) in zip(range(wanted), source):
+            names = f"{split}{number}.png", f"{split}{number}-goal.png"
+            Image.fromarray(view).save(root / names[0])
+            Image.fromarray(imagination).save(root / names[1])
             lines.append(dict(split=split, views=names[:1], query=query, imagination=names[1],
                               answer=answer))
-            made += 1
     (root / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 

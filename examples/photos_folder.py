@@ -23,21 +23,22 @@ TURNS = {"left": 1, "right": 3}                                       # quarter 
 CORNERS = "top left", "top right", "bottom left", "bottom right"
 
 
-def piece_of(rng, photo, part):
-    """A random square of a part of a photograph."""
-    height, width, _ = photo.shape
-    first, last = (int(width * end) for end in part)
-    row = rng.integers(height - SIDE + 1)
-    column = rng.integers(first, last - SIDE + 1)
-    return photo[row:row + SIDE, column:column + SIDE]
-
-
-def brightest(picture):
-    """(index of the brightest corner, grey levels that it is ahead of the second)."""
+def pieces(rng, photos, part):
+    """(view, query, imagination, answer) of random squares in a part of the photographs."""
     half = SIDE // 2
-    corners = picture.reshape(2, half, 2, half, 3).mean((1, 3, 4)).flatten()
-    second, first = np.sort(corners)[-2:]
-    return corners.argmax(), first - second
+    while True:
+        photo = photos[rng.integers(len(photos))]
+        first, last = (int(photo.shape[1] * end) for end in part)
+        row = rng.integers(len(photo) - SIDE + 1)
+        column = rng.integers(first, last - SIDE + 1)
+        piece = photo[row:row + SIDE, column:column + SIDE]
+        way = rng.choice(list(TURNS))
+        turned = np.rot90(piece, TURNS[way])
+        corners = turned.reshape(2, half, 2, half, 3).mean((1, 3, 4)).flatten()
+        second, first = np.sort(corners)[-2:]
+        if first - second > MARGIN:
+            query = f"turned {way} , which corner is the brightest ?"
+            yield piece, query, turned, CORNERS[corners.argmax()]
 
 
 def write(root):
@@ -45,22 +46,14 @@ def write(root):
     photos = [getattr(skimage.data, name)() for name in ("astronaut", "cat", "coffee", "rocket")]
     photos.append(skimage.data.stereo_motorcycle()[0])
     root.mkdir(parents=True)
-    for split, count in COUNTS.items():
-        made = 0
-        while made < count:
-            piece = piece_of(rng, photos[rng.integers(len(photos))], PART[split])
-            way = rng.choice(list(TURNS))
-            turned = np.rot90(piece, TURNS[way])
-            corner, ahead = brightest(turned)
-            if ahead < MARGIN:
-                continue
-            names = f"{split}{made}.png", f"{split}{made}-turned.png"
-            for name, picture in zip(names, (piece, turned)):
-                Image.fromarray(np.ascontiguousarray(picture)).save(root / name)
-            lines.append(dict(split=split, views=names[:1], imagination=names[1],
-                              query=f"turned {way} , which corner is the brightest ?",
-                              answer=CORNERS[corner]))
-            made += 1
+    for split, wanted in COUNTS.items():
+        source = pieces(rng, photos, PART[split])
+        for number, (view, query, imagination, answer) in zip(range(wanted), source):
+            names = f"{split}{number}.png", f"{split}{number}-turned.png"
+            Image.fromarray(view.copy()).save(root / names[0])
+            Image.fromarray(imagination.copy()).save(root / names[1])
+            lines.append(dict(split=split, views=names[:1], query=query, imagination=names[1],
+                              answer=answer))
     (root / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 

@@ -1,6 +1,7 @@
 """A folder of pictures as a task: its format, what is refused, and a tiny run from end to end."""
 import json
 import os
+import re
 import shutil
 import struct
 import zlib
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, call, refused, snapshot, stopped_at_save
+from conftest import ROOT, TINY, call, refused, snapshot, stopped_at_save
 from PIL import Image
 
 from ipt_mini.checkpoint import load
@@ -18,7 +19,7 @@ from ipt_mini.dataset import prepare, tasks_of, tokenizer_pictures
 from ipt_mini.evaluate import other_answers, reading
 from ipt_mini.run import load_run, new_model
 from ipt_mini.tasks import load_task, make, splits
-from ipt_mini.tasks.folder import UNKNOWN, Folder
+from ipt_mini.tasks.folder import FIELDS, UNKNOWN, Folder
 from ipt_mini.tasks.grid import nearest_glyph
 from ipt_mini.tasks.words import NOTHING, UNREADABLE, text, vocabulary
 from ipt_mini.tokenizer import Tokenizer
@@ -424,3 +425,14 @@ def test_the_model_of_built_in_tasks_keeps_its_first_weights(here):
     large = new_model(config, tasks_of(config).values(), tokenizer)
     small = new_model(Config(), [load_task("pt")], Tokenizer())
     assert large.row.weight.shape[0] == 17 and small.row.weight.shape[0] == 11
+
+
+def test_the_folder_of_the_guide_can_be_read(here):
+    page = (ROOT / "docs/extend.md").read_text()
+    script = re.search(r"```python\n(# squares.py.*?)```", page, re.S)[1]
+    exec(script.replace("1200", "120").replace("1000", "100").replace("1100", "110"), {})
+    folder = Folder("squares")
+    assert [len(folder.of(split)) for split in ("train", "val", "test")] == [100, 10, 10]
+    assert folder.ANSWERS == ("left", "right")
+    line = re.search(r'^{"split".*}$', page, re.M)[0]
+    assert set(json.loads(line)) <= set(FIELDS)
