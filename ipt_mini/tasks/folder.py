@@ -95,10 +95,12 @@ class Folder:
         views = [self.picture("views", name) for name in record["views"]]
         imagination = self.picture("imagination", record["imagination"])
         query, cot, answer = (self.split(record[name]) for name in ("query", "cot", "answer"))
-        if not (0 < len(views) <= MOST_VIEWS and answer and record["split"]):
-            raise UserError(f'an empty "split" or "answer", or not 1 to {MOST_VIEWS} "views"')
-        if self.lines and len(views) != len(self.lines[0].views):
-            raise UserError(f"{len(views)} views, but {len(self.lines[0].views)} before")
+        before = self.lines[0].views if self.lines else views
+        if not 0 < len(views) == len(before) <= MOST_VIEWS:
+            raise UserError(f"{len(views)} views, before {len(before)}; each example needs as many, "
+                            f"1 to {MOST_VIEWS}")
+        if not answer or not record["split"]:
+            raise UserError('an empty "split" or "answer"')
         pose = pose_of(record["pose"], len(views))
         return Line(number, record["split"], views, pose, query, imagination, " ".join(answer), cot)
 
@@ -151,14 +153,14 @@ class Folder:
         for split in SPLITS:
             if not self.of(split):
                 raise UserError(f"{self.file}: no line has the split {split}", 1)
-        answers = sorted({line.answer for line in self.of("train")})
+        answers = {line.answer for line in self.of("train")}
         if len(answers) < 2:
-            raise UserError(f"{self.file}: training has one answer only, {answers[0]!r}", 1)
+            raise UserError(f"{self.file}: training has one answer only, {answers.pop()!r}", 1)
         for line in self.lines:
             if line.answer not in answers:
                 raise UserError(f"{self.file}, line {line.number}: training has no example with "
                                 f"the answer {line.answer!r}", 1)
-        return tuple(answers)
+        return tuple(sorted(answers))
 
     # ---------------------------------------------------------------------- examples, pictures
     def examples(self, split, n, seed):
@@ -194,12 +196,10 @@ def padded(texts, ids, length):
 
 
 def pose_of(pose, n_views):
-    """The poses of the views, counted from 1; zeros if there are none."""
-    place = range(-1, MOST_CODES)
-    allowed = range(-1, 4), place, place
-    if pose and (len(pose) != n_views or not all(
-            isinstance(one, list) and len(one) == 3
-            and all(part in values for part, values in zip(one, allowed)) for one in pose)):
-        raise UserError('"pose" has to hold [heading -1..3, row, column] for each view, row and '
+    """The poses (V, 3) of the views, counted from 1; zeros if there are none."""
+    pose = np.array(pose or [[-1, -1, -1]] * n_views)
+    fits = pose.shape == (n_views, 3) and pose.dtype.kind == "i"
+    if not fits or (pose < -1).any() or (pose > [3, MOST_CODES - 1, MOST_CODES - 1]).any():
+        raise UserError('"pose" has to be [heading -1..3, row, column] for each view, row and '
                         f"column -1..{MOST_CODES - 1}")
-    return [[int(part) + 1 for part in one] for one in pose] or [[0, 0, 0]] * n_views
+    return (pose + 1).tolist()
