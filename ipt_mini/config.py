@@ -158,12 +158,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def compared(config):
-    """The settings that make a run what it is, as a dict."""
-    return {k: v for k, v in asdict(config).items() if k not in NOT_COMPARED}
+    """The settings that make a run what it is, as a dict; those of folders if they are set."""
+    unset = {f.name for f in fields(config) if not f.repr and getattr(config, f.name) == f.default}
+    return {k: v for k, v in asdict(config).items() if k not in unset.union(NOT_COMPARED)}
 
 
 def config_from(values):
-    """The Config in the dict of a file. Files that it names are not executed."""
+    """The Config in the dict of a file. Files that it names are not executed. A file from before
+    there were folders lacks their settings."""
+    values = {**{f.name: f.default for f in fields(Config) if not f.repr}, **values}
     if set(values) != {f.name for f in fields(Config)}:
         raise UserError("its settings are not those of this version")
     return Config(**values)
