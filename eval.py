@@ -83,6 +83,7 @@ class Options(Settings):
     replace: bool = setting(False, "the replacement test")
     task: str = setting("", "FILE.py of a run that was trained on a task of your own")
     tokenizer: str = setting("", "FILE.py:NAME of a run that was trained with one of your own")
+    data: str = setting("", "the folder of pictures of a run, if it is elsewhere now")
     device: str = setting("auto", "what to run on", DEVICES)
 
 
@@ -90,7 +91,8 @@ def main():
     options = parse(Options, __doc__)
     device = pick_device(options.device)
     for path in options.runs:
-        for run in load_run(path, device, options.task, options.tokenizer).for_each_task():
+        trained = load_run(path, device, options.task, options.tokenizer, options.data)
+        for run in trained.for_each_task():
             print(f"{run.path}: {run.name}, {run.config.supervision}")
             if options.replace:
                 replace_one(run, options)

@@ -28,6 +28,7 @@ from ipt_mini.checkpoint import (folder_of, get_reader, get_tokenizer, open_fold
                                  restored, save, tokenizer_maker, write_json)
 from ipt_mini.compare import compare, same_time, settings_of, with_seed
 from ipt_mini.config import Config, parse, setting
+from ipt_mini.dataset import tasks_of
 from ipt_mini.evaluate import lines, test_run, validate
 from ipt_mini.generate import decodes_of
 from ipt_mini.losses import LossInput, complete_loss, parse_loss
@@ -37,7 +38,6 @@ from ipt_mini.parallel import averaged, first_alone, join, mean_over_processes, 
 from ipt_mini.run import Run, machine, needs_reader, new_model, pick_device
 from ipt_mini.sequence import Layout, layout, pack
 from ipt_mini.side_by_side import side_by_side
-from ipt_mini.tasks import load_tasks
 
 
 PROGRESS = "{desc} {percentage:.0f}%, {remaining} left{postfix} {bar}"
@@ -210,7 +210,7 @@ def completed(config, tasks):
     """The Config with the loss and the number of steps that its tasks give, where it has none.
     The loss only if there is one task: each has a weight of its own for the answer."""
     with blame(config.task):
-        steps = config.steps or sum(task.STEPS[config.views] for task in tasks.values())
+        steps = config.steps or sum(task.STEPS[config.world] for task in tasks.values())
     if len(tasks) == 1:
         config = replace(config, loss=loss_of(config, *tasks.values()))
     return replace(config, steps=steps)
@@ -218,7 +218,7 @@ def completed(config, tasks):
 
 def loss_of(config, task):
     with blame(config.task):
-        weight = task.ANSWER_WEIGHT[config.views]
+        weight = task.ANSWER_WEIGHT[config.world]
     return complete_loss(config.loss, config.branches, weight)
 
 
@@ -253,7 +253,7 @@ def learn(config, own=None, line=None):
     """Train the run that `config` describes, or resume it, without reading the test split: Learnt.
     own: {name: function} of loss terms that config.loss names, for use from a notebook.
     line: of the terminal, for the progress of a run beside others."""
-    tasks, device = load_tasks(config.task), pick_device(config.device)
+    tasks, device = tasks_of(config), pick_device(config.device)
     rank, size = join(device)
     if config.batch_size % size:
         raise UserError(f"--batch-size {config.batch_size}: {size} processes cannot share it")
@@ -309,7 +309,7 @@ def train_seeds(config, seeds, jobs):
     if config.out or config.seed:
         raise UserError("--seeds: without --out and --seed")
     config = replace(config, device=pick_device(config.device))
-    folder, tasks = folder_of(config), load_tasks(config.task)
+    folder, tasks = folder_of(config), tasks_of(config)
     named(config, tasks)
     folder.parent.mkdir(parents=True, exist_ok=True)
     get_tokenizer(config, tasks.values(), folder, tokenizer_maker(config))
@@ -320,7 +320,7 @@ def train_seeds(config, seeds, jobs):
 
 def step_of(config, own=None):
     """A function that learns from one batch of a new model, to be timed."""
-    tasks = load_tasks(config.task)
+    tasks = tasks_of(config)
     config = completed(replace(config, n_train=max(64, config.batch_size)), tasks)
     folder = folder_of(config)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -336,7 +336,7 @@ def compare_settings(config, text, minutes=10.0, own=None):
     config = replace(config, device=pick_device(config.device))
     pair = settings_of(config, text)
     for one in pair:
-        named(one, load_tasks(one.task), own)          # a mistake shows before any training
+        named(one, tasks_of(one), own)          # a mistake shows before any training
     pair = same_time(pair, lambda one: step_of(one, own))
 
     def learn_both(seed):

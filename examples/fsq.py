@@ -12,7 +12,7 @@ from torch import nn
 
 from ipt_mini.tokenizer import Tokenizer, to_images
 
-LEVELS = {"cells": (4, 4, 4), "first-person": (8, 8, 8)}     # of the dimensions; 64 or 512 codes
+LEVELS = {"cells": (4, 4, 4), "first-person": (8, 8, 8), "pictures": (8, 8, 8)}    # 64 or 512 codes
 
 
 class Rounding(nn.Module):

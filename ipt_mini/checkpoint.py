@@ -90,7 +90,8 @@ def read_metrics(path):
 # ------------------------------------------------------------------------- the run folder
 def folder_of(config):
     """The run folder's path."""
-    tasks = "-".join(map(name_of, config.task.split(",")))
+    tasks = [Path(config.data).resolve().name] if config.data else config.task.split(",")
+    tasks = "-".join(map(name_of, tasks))
     supervision = "-".join(re.findall(r"\w+", config.supervision))
     name = "-".join(filter(None, [tasks, supervision, config.name, f"s{config.seed}"]))
     return Path(config.out or f"runs/{name}")
@@ -131,8 +132,10 @@ def open_folder(config, tasks):
 # ------------------------------------------------------------------------------ the tokenizer
 def tokenizer_maker(config):
     """What makes an untrained tokenizer of the run's world."""
-    made_by = load_own(config.tokenizer) if is_own(config.tokenizer) else Tokenizer
-    return lambda: made_by(config.views)
+    if is_own(config.tokenizer):
+        made_by = load_own(config.tokenizer)
+        return lambda: made_by(config.world)
+    return lambda: Tokenizer(config.world, config.codes, config.patch)
 
 
 def restored(make, saved, path):
@@ -146,7 +149,7 @@ def restored(make, saved, path):
 def get_tokenizer(config, tasks, folder, make):
     """The tokenizer of this world, beside the run folder: loaded, or trained once and saved.
     make(): an untrained one."""
-    steps = config.tokenizer_steps or TOKENIZER_STEPS[config.views]
+    steps = config.tokenizer_steps or TOKENIZER_STEPS[config.world]
     made_of = fingerprint(config, tasks, questions=False)
     path = folder.parent / f"tokenizer-g{config.grid}-s{config.data_seed}-t{steps}-{made_of}.pt"
     if path.exists():

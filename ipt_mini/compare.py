@@ -24,7 +24,8 @@ from ipt_mini.errors import UserError
 
 METRICS = "codes", "direct", "think"     # share of right codes in the model's own pictures, or of
 #                                           right answers, if one of the two draws none
-STEPS = {"cells": 200, "first-person": 300}      # short runs: where all is learnt, nothing differs
+# Short runs: where all is learnt, nothing differs.
+STEPS = {"cells": 200, "first-person": 300, "pictures": 300}
 VALIDATIONS = 6               # in a run; the score is the mean over the second half
 FIRST, MOST = 3, 16           # pairs before the first look, and at the last one
 POWER = 0.84                  # standard errors from the boundary: a power of 0.8
@@ -33,7 +34,7 @@ POWER = 0.84                  # standard errors from the boundary: a power of 0.
 # ------------------------------------------------------------------------- two settings
 def short_run(config):
     """The Config as a run that is over before all is learnt."""
-    steps = config.steps or STEPS[config.views]
+    steps = config.steps or STEPS[config.world]
     return replace(config, steps=steps, eval_every=max(1, steps // VALIDATIONS), seed=0, out="")
 
 

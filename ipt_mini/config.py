@@ -22,9 +22,10 @@ TASK_NAMES = {name: f"{name} ({task.NAME})" for name, task in TASKS.items()}
 TOKENIZERS = {"vq": "vq (VQ-VAE)"}
 DEVICES = {"auto": "auto (cuda if there is one)", "cpu": "cpu", "cuda": "cuda", "mps": "mps"}
 VIEWS = {"cells": "cells (a grid of glyphs)", "first-person": "first-person (drawn by a camera)"}
+PATCHES = {4: "4", 8: "8", 16: "16"}
 GRIDS = {5: "5", 7: "7", 9: "9"}      # odd, to have a middle column
 # Where a run lies and what it runs on do not change what it is.
-NOT_COMPARED = ("name", "out", "device")
+NOT_COMPARED = ("name", "out", "device", "data")       # of a folder, the content is compared
 
 
 def flag(name):
@@ -65,12 +66,21 @@ class Config(Settings):
     # the world and its tokenizer
     grid: int = setting(5, "cells a side of every scene and view", GRIDS)
     views: str = setting("cells", "how views are drawn; maps stay maps", VIEWS)
-    n_train: int = setting(20000, "training examples", low=64, high=10**7)
+    n_train: int = setting(20000, "training examples; of a folder, at most", low=64, high=10**7)
     n_val: int = setting(500, "validation examples", low=16, high=10**6)
     n_test: int = setting(2000, "test examples of each split", low=16, high=10**6)
     data_seed: int = setting(0, "of data and tokenizer: equal for runs to be compared")
     tokenizer: str = setting("vq", "what makes codes of pictures", TOKENIZERS, own=True)
     tokenizer_steps: int = setting(0, "steps of stage 1; 0: as many as the world needs", low=100)
+    # a folder of pictures
+    data: str = setting("", "a folder of your own, instead of --task; see docs/extend.md",
+                        repr=False)
+    size: int = setting(0, "resize its pictures to so many pixels a side; 0: leave them as they "
+                        "are", low=4, high=128, repr=False)
+    patch: int = setting(8, "pixels a side of its pictures that become one code", PATCHES,
+                         repr=False)
+    codes: int = setting(0, "codes of the tokenizer; 0: as many as the world needs", low=8,
+                         high=8192, repr=False)
     # the model
     n_layer: int = setting(2, "blocks", low=1, high=48)
     n_head: int = setting(4, "attention heads; must divide the width", low=1, high=256)
@@ -103,8 +113,18 @@ class Config(Settings):
                             f"{self.n_embd}")
         if self.n_train < self.batch_size:
             raise UserError(f"--batch-size {self.batch_size}: more than --n-train {self.n_train}")
+        for name in ("task", "views", "grid") if self.data else ("size", "patch"):
+            if getattr(self, name) != getattr(Config, name):
+                raise UserError(f"{flag(name)}: {'not with' if self.data else 'only with'} --data")
+        if is_own(self.tokenizer) and (self.codes or self.patch != Config.patch):
+            raise UserError("--codes, --patch: not with a --tokenizer of your own")
         if re.search(r"[^\w-]", self.name):
             raise UserError(f"--name {self.name!r}: use letters, digits, - and _")
+
+    @property
+    def world(self):
+        """What pictures are like, by which sizes and steps are chosen."""
+        return "pictures" if self.data else self.views
 
     @property
     def branches(self):
@@ -141,8 +161,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def compared(config):
-    """The settings that make a run what it is, as a dict."""
-    return {k: v for k, v in asdict(config).items() if k not in NOT_COMPARED}
+    """The settings that make a run what it is, as a dict; those of folders if they are set."""
+    unset = {f.name for f in fields(config) if not f.repr and getattr(config, f.name) == f.default}
+    return {k: v for k, v in asdict(config).items() if k not in unset.union(NOT_COMPARED)}
 
 
 def config_from(values):

@@ -5,11 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
+from ipt_mini.errors import UserError
 from ipt_mini.own import is_own, source
-from ipt_mini.sequence import Data
-from ipt_mini.tasks import TASKS, make, splits
+from ipt_mini.sequence import THINK, Data
+from ipt_mini.tasks import TASKS, load_tasks, make, splits
 from ipt_mini.tasks.camera import draw
+from ipt_mini.tasks.folder import Folder
 from ipt_mini.tasks.grid import render
 from ipt_mini.tasks.words import vocabulary
 
@@ -24,9 +27,27 @@ class Pictures(NamedTuple):
     again: torch.Tensor        # the same in another light
 
 
+def tasks_of(config):
+    """{name: task} that a run learns: those of --task, or the folder of --data."""
+    if not config.data:
+        return load_tasks(config.task)
+    folder = Folder(config.data, config.size, config.patch)
+    training = folder.of("train")
+    if len(training) < config.batch_size:
+        raise UserError(f"--batch-size {config.batch_size}: {config.data} has {len(training)} "
+                        "training examples")
+    if any(THINK in branch for branch in config.branches) and not all(
+            line.cot for line in training):
+        raise UserError(f"--supervision {config.supervision}: in {config.data}, training examples "
+                        'lack "cot"')
+    return {folder.file.parent.name: folder}
+
+
 def painter(config, task, field):
     """What draws the cells of one of the FIELDS of Examples: `render` draws maps, and everything in
-    the world of cells, `draw` what a viewer sees in first person."""
+    the world of cells, `draw` what a viewer sees in first person. A folder has its own."""
+    if isinstance(task, Folder):
+        return task.painters[field]
     return draw if config.views == "first-person" and field not in task.MAPS else render
 
 
@@ -34,6 +55,7 @@ def encode(tokenizer, cells, paint, rng):
     """Cells (..., N, N), drawn as pixels with noise -> codes (..., h, w).
     A thousand at a time: pixels of all examples at once would fill a small machine's memory."""
     parts = np.array_split(cells, -(-len(cells) // 1000))
+    parts = tqdm(parts, "pictures", delay=3, leave=False, disable=None)
     return torch.cat([tokenizer.encode(torch.from_numpy(paint(part, rng))) for part in parts])
 
 
@@ -56,15 +78,17 @@ def prepare(config, task, split, tokenizer, n_examples):
 
 def tokenizer_pictures(config, tasks, split, n_images):
     """Pictures of all built-in tasks, and of `tasks`, by what draws them: {painter: Pictures}, with
-    `n_images` a task; `draw` is first."""
+    `n_images` a task; `draw` is first. Of a folder alone, if there is one."""
     rng = np.random.default_rng([config.data_seed, zlib.crc32(split.encode())])
-    cells = {draw: [], render: []}
     own = [task for task in tasks if task not in TASKS.values()]
-    for shown in [*TASKS.values(), *own]:
+    cells = {paint: [] for paint in (draw, render, *(
+        painter(config, task, field) for task in own for field in ("imagination", "views")))}
+    for shown in own if config.data else [*TASKS.values(), *own]:
         examples = make(shown, split, n_images, config.data_seed, config.grid)
         for paint, parts in cells.items():
-            mine = [getattr(examples, field).reshape(-1, config.grid, config.grid)
-                    for field in FIELDS if painter(config, shown, field) is paint]
+            mine = [getattr(examples, field) for field in FIELDS
+                    if painter(config, shown, field) == paint]
+            mine = [part.reshape(-1, *part.shape[-2:]) for part in mine]
             if mine:
                 mine = np.concatenate(mine)
                 parts.append(mine[rng.permutation(len(mine))[:n_images]])
@@ -83,6 +107,10 @@ def fingerprint(config, tasks, questions=True):
     name = config.tokenizer.rpartition(":")[2]
     own = name + source(config.tokenizer) if is_own(config.tokenizer) else ""
     digest = hashlib.sha256(f"{FORMAT} {own}".encode())
+    if config.codes or config.data:
+        digest.update(f"{config.codes} {config.patch}".encode())
+    for task in tasks:
+        digest.update(getattr(task, "DIGEST", b""))
     for pictures in tokenizer_pictures(config, tasks, "train", 16).values():
         digest.update(pictures.pixels.numpy().tobytes())
     if questions:

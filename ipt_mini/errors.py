@@ -32,8 +32,8 @@ def blame(culprit, remedy=""):
     try:
         yield
     except Exception as error:        # bytes and code that are not ours can raise anything
-        if isinstance(error, OSError) or out_of_memory(error):
-            raise
+        if isinstance(error, OSError) and error.errno or out_of_memory(error):
+            raise                     # an OSError without a number is no word of the system
         cause = error if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         raise UserError(f"{culprit}: {remedy or cause}", 1) from None
 

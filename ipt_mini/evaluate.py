@@ -60,7 +60,8 @@ def validate(run, val):
                 right = out.imagination == data.imagination
                 shares[one.titled("codes")] = right.float().mean().item()
                 shares[one.titled("nats")] = code_loss(one, data)
-        pictures[one.titled("samples")] = [sample(one, examples, outs, e) for e in range(SHOWN)]
+        rows = range(min(SHOWN, len(examples.answer)))
+        pictures[one.titled("samples")] = [sample(one, examples, outs, e) for e in rows]
     return shares, pictures
 
 
@@ -86,11 +87,11 @@ def evaluate(run, splits_wanted=None, decodes=None, n_examples=0):
         report[split] = {}
         for name, function in decodes.items():
             out = decode(run.model, data, run.answers, function)
-            report[split][name] = figures_of(run, examples, out)
+            report[split][name] = figures_of(run, examples, data, out)
     return report
 
 
-def figures_of(run, examples, out):
+def figures_of(run, examples, data, out):
     """Figures of what was Decoded: accuracy, by kind, and what the imagination is worth."""
     answer = out.answer.cpu().numpy()
     right = answer == examples.answer
@@ -98,11 +99,16 @@ def figures_of(run, examples, out):
     figures = dict(proportion(right), by_kind=by_kind)
     if out.imagination is not None:
         pixels = run.tokenizer.decode(out.imagination)
-        cells = run.read(pixels)
-        quality = imagination_quality(run.task, examples, cells, answer)
+        if run.task.rule:
+            shown, true = run.read(pixels), examples.imagination
+            quality = imagination_quality(run.task, examples, shown, answer)
+        else:
+            shown, true = out.imagination.cpu().numpy(), data.imagination.cpu().numpy()
+            quality = dict(codes=percent(shown == true),
+                           exact_images=percent((shown == true).all((1, 2))))
         quality["psnr"] = decibels(pixels, run.paint("imagination", examples.imagination))
         figures["imagination"] = quality
-        figures["mistakes"] = [mistake(run.task, examples.take(e), cells[e], answer[e])
+        figures["mistakes"] = [mistake(run.task, examples.take(e), shown[e], true[e], answer[e])
                                for e in np.flatnonzero(~right)[:3]]
     return figures
 
@@ -118,23 +124,31 @@ def imagination_quality(task, examples, cells, answer):
                 answer_agrees_with_picture=percent(read == answer))
 
 
-def mistake(task, example, cells, answer):
-    """One wrong answer in words."""
-    words, wrong = vocabulary(task), np.argwhere(cells != example.imagination)
+def mistake(task, example, shown, true, answer):
+    """One wrong answer in words. shown, true: cells of the imagination, or its codes."""
+    words, wrong = vocabulary(task), np.argwhere(shown != true)
+    names = NAMES if task.rule else range(2**31)
     picture = "the imagined picture is exact"
     if len(wrong):
         row, col = wrong[-1]
         picture = (f"{len(wrong)} imagined cells differ, such as row {row} column {col}: "
-                   f"{NAMES[cells[row, col]]} for {NAMES[example.imagination[row, col]]}")
+                   f"{names[shown[row, col]]} for {names[true[row, col]]}")
     return (f'"{text(example.query, words)}" answered {words[answer]}, right is '
             f"{words[example.answer]}; {picture}")
 
 
 # --------------------------------------------------------------- the replacement test (2605.21642)
 def other_answers(task, examples, rng, tries=100):
-    """(donor (B,) index, found (B,) bool): a picture on which the rule reads a different answer."""
+    """(donor (B,) index, found (B,) bool): a picture on which the rule reads a different answer;
+    without a rule, that of an example with the same query and another answer."""
     donor = np.arange(len(examples.answer))
     found = np.zeros(len(donor), bool)
+    if not task.rule:
+        for e, (query, answer) in enumerate(zip(examples.query, examples.answer)):
+            fits = (examples.query == query).all(1) & (examples.answer != answer)
+            found[e] = fits.any()
+            donor[e] = rng.choice(np.flatnonzero(fits)) if found[e] else e
+        return donor, found
     words = answer_ids(task).numpy()
     for _ in range(tries):
         other = rng.permutation(len(donor))
@@ -145,15 +159,32 @@ def other_answers(task, examples, rng, tries=100):
     return donor, found
 
 
+def reading(run, examples, data):
+    """A function of codes (B, h, w) -> the answers (B,) that they imply: what the rule reads, or,
+    without one, the answer of the example with the same query and these very codes."""
+    if run.task.rule:
+        return lambda codes: run.task.rule(examples.views, examples.query,
+                                           run.read(run.tokenizer.decode(codes)))
+    def keys(codes):
+        return [(query.tobytes(), picture.tobytes())
+                for query, picture in zip(examples.query, codes.cpu().numpy())]
+    implied = {}
+    for key, answer in zip(keys(data.imagination), examples.answer):
+        if implied.setdefault(key, answer) != answer:      # two examples contradict each other
+            implied[key] = UNREADABLE
+    return lambda codes: np.array([implied.get(key, UNREADABLE) for key in keys(codes)])
+
+
 def replacement_test(run, data, examples):
     """Is the imagination used? It is replaced before the answer is given; if that does not matter,
     the imagination is decoration. What decides is a picture of another example that implies a
     *different* valid answer. In the last row the picture stays and the views change.
 
     Rows dict(picture, n, accuracy, low, high, follows, n_readable), in percent. accuracy: the
-    answer is the true one; follows: it is what the rule reads off the picture given."""
+    answer is the true one; follows: it is what the picture given implies, see `reading`."""
     true, rng, rows = data.imagination, np.random.default_rng(0), []
     donor, found = other_answers(run.task, examples, rng)
+    implied = reading(run, examples, data)
     shuffled = torch.from_numpy(rng.permutation(len(true))).to(true.device)
     random_codes = torch.from_numpy(rng.integers(0, run.tokenizer.n_codes, true.shape))
     pictures = {
@@ -169,8 +200,7 @@ def replacement_test(run, data, examples):
                                                  pose=data.pose[shuffled])
     for name, seen in changed.items():
         given = run.decode(seen, "oracle").answer.cpu().numpy()
-        cells = run.read(run.tokenizer.decode(seen.imagination))
-        read = run.task.rule(examples.views, examples.query, cells)
+        read = implied(seen.imagination)
         counts = found if name == OTHER_ANSWER else np.ones_like(found)
         readable = counts & (read != UNREADABLE)
         follows = proportion((given == read)[readable])
@@ -183,7 +213,10 @@ def flip_test(run, data, examples):
     """Does the answer change as it must when the question is turned into its opposite (left for
     right, the other turn, another shape)? Over questions whose right answer then is another one.
 
-    Rows dict(decode, n, accuracy, low, high, stays), in percent. stays: the old answer is given."""
+    Rows dict(decode, n, accuracy, low, high, stays), in percent. stays: the old answer is given.
+    No rows if the task has no opposite."""
+    if not run.task.flip:
+        return []
     query, imagination = run.task.flip(examples)
     right = run.task.rule(examples.views, query, imagination)
     counts = np.isin(right, run.answers.cpu()) & (right != examples.answer)
@@ -201,7 +234,7 @@ def flip_test(run, data, examples):
 # -------------------------------------------------------------------------- a finished run, tested
 def test_run(folder, log, config):
     """Read the test split, once; draw the pictures of a run and return its figures."""
-    run = load_run(folder, pick_device(config.device), config.task, config.tokenizer)
+    run = load_run(folder, pick_device(config.device), config.task, config.tokenizer, config.data)
     chance = {one.titled("chance"): one.task.CHANCE for one in run.for_each_task()}
     plots.curves(log, chance, folder / "curve.png")
     report = dict(parameters=sum(p.numel() for p in run.model.parameters()),
@@ -209,10 +242,10 @@ def test_run(folder, log, config):
     for one in run.for_each_task():
         examples, data = one.prepare("test")
         outs = {name: one.decode(data, name) for name in decodes_of(run.config.branches)}
-        report[one.titled("test")] = {name: figures_of(one, examples, out)
+        report[one.titled("test")] = {name: figures_of(one, examples, data, out)
                                       for name, out in outs.items()}
         mistakes = sum(out.answer != data.answer for out in outs.values())
-        rows = [*range(SHOWN - 1), max(SHOWN - 1, int(mistakes.argmax()))]
+        rows = [*range(SHOWN - 1), max(SHOWN - 1, int(mistakes.argmax()))][:len(mistakes)]
         plots.blocks([sample(one, examples, outs, e) for e in rows],
                      folder / f"{one.titled('samples')}.png")
     return report
@@ -244,8 +277,8 @@ def tokenizer_report(run, path):
         all_codes.append(codes.flatten())
         if paint is render:
             report["cells_right"] = round(100 * float((nearest_glyph(drawn) == cells).mean()), 3)
-        else:
-            report["pictures_psnr"] = decibels(drawn, paint(cells))
+        else:                  # a folder's imaginations come first, if its views have another size
+            report.setdefault("pictures_psnr", decibels(drawn, paint(cells)))
         pick = range(0, len(cells), -(-len(cells) // 4))
         tiles = [("input", pixels[i].numpy(), "black") for i in pick]
         tiles += [("from its codes", drawn[i], "black") for i in pick]

@@ -14,14 +14,14 @@ import torch
 from ipt_mini import plots
 from ipt_mini.checkpoint import get_reader, load, restored, tokenizer_maker
 from ipt_mini.config import Config, config_from
-from ipt_mini.dataset import fingerprint, painter, prepare, to_data
+from ipt_mini.dataset import fingerprint, painter, prepare, tasks_of, to_data
 from ipt_mini.errors import UserError, blame
 from ipt_mini.generate import DECODES, decode, decodes_of
 from ipt_mini.model import Model
 from ipt_mini.own import is_own
 from ipt_mini.reader import Reader
-from ipt_mini.tasks import load_tasks
 from ipt_mini.tasks.camera import draw
+from ipt_mini.tasks.folder import MOST_CODES, MOST_WORDS
 from ipt_mini.tasks.grid import nearest_glyph
 from ipt_mini.tasks.words import text, vocabulary
 from ipt_mini.tokenizer import Tokenizer
@@ -114,15 +114,17 @@ def answer_ids(task, device=None):
 def new_model(config, tasks, tokenizer):
     """A Model whose first weights depend on config.seed alone; the caller's generator stays."""
     K, D = tokenizer.codebook.shape
+    room = dict(max_order=MOST_WORDS, max_side=MOST_CODES) if config.data else {}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
-        return Model(config, len(vocabulary(*tasks)), K, D)
+        return Model(config, len(vocabulary(*tasks)), K, D, **room)
 
 
-def load_run(path, device="cpu", task="", tokenizer=""):
+def load_run(path, device="cpu", task="", tokenizer="", data=""):
     """The finished run in folder `path`, ready to answer its first task: Run. UserError if there is
     none.
-    task, tokenizer: files of the user's own that it was trained with, which are executed."""
+    task, tokenizer: files of the user's own that it was trained with, which are executed.
+    data: its folder of pictures, if that is elsewhere now."""
     path = Path(path)
     file = path / "checkpoint.pt"
     if not file.exists():
@@ -135,9 +137,12 @@ def load_run(path, device="cpu", task="", tokenizer=""):
     if step < config.steps:
         raise UserError(f"{path}: unfinished, at step {step} of {config.steps}; rerun its train.py "
                         "command to resume")
-    tasks = load_tasks(named_again(path, "task", config.task, task))
+    if data and not config.data:
+        raise UserError(f"--data {data}: {path} was trained with {config.task}")
+    task = named_again(path, "task", config.task, task)
     tokenizer = named_again(path, "tokenizer", config.tokenizer, tokenizer)
-    config = replace(config, tokenizer=tokenizer)
+    config = replace(config, task=task, tokenizer=tokenizer, data=data or config.data)
+    tasks = tasks_of(config)
     here = fingerprint(config, tasks.values())
     if there != here:
         raise UserError(f"{path}: trained by code with other tasks, words, pictures or own files; "

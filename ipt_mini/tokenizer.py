@@ -15,12 +15,13 @@ from tqdm import trange
 
 from ipt_mini.muon import Muon
 
-PATCH = 8                     # pixels a side that one code stands for
+PATCH = 8                     # pixels a side that one code stands for, if nothing else is said
 SIZES = {  # by world: codes, width of the layers, codes a side that the decoder draws one from
     "cells": dict(n_codes=32, width=128, context=1),
     "first-person": dict(n_codes=512, width=192, context=3),
+    "pictures": dict(n_codes=1024, width=192, context=3),      # of a folder
 }
-TOKENIZER_STEPS = {"cells": 400, "first-person": 1600}
+TOKENIZER_STEPS = {"cells": 400, "first-person": 1600, "pictures": 1000}
 
 
 class Codebook(nn.Module):
@@ -97,20 +98,21 @@ class Tokenizer(nn.Module):
     warmup = 0.25             # first part of the training, of a plain autoencoder without codes
     beta = 0.25               # weight of the commitment loss
 
-    def __init__(self, world="cells"):
+    def __init__(self, world="cells", n_codes=0, patch=PATCH):
+        """n_codes: 0: as SIZES says; patch: pixels a side of a code."""
         super().__init__()
         size = SIZES[world]
         width, dim, context = size["width"], self.dim, size["context"]
-        self.n_codes = size["n_codes"]
+        self.n_codes, self.patch = n_codes or size["n_codes"], patch
         self.encoder = nn.Sequential(
-            nn.Conv2d(3, width, PATCH, PATCH), nn.GELU(),
+            nn.Conv2d(3, width, patch, patch), nn.GELU(),
             nn.Conv2d(width, width, 1), nn.GELU(),
             nn.Conv2d(width, dim, 1))
         self.quantizer = Codebook(self.n_codes, dim)
         self.decoder = nn.Sequential(
             nn.Conv2d(dim, width, context, padding=context // 2), nn.GELU(),
             nn.Conv2d(width, width, 1), nn.GELU(),
-            nn.ConvTranspose2d(width, 3, PATCH, PATCH))
+            nn.ConvTranspose2d(width, 3, patch, patch))
 
     @property
     def codebook(self):
@@ -141,7 +143,7 @@ class Tokenizer(nn.Module):
         *lead, H, W, _ = pixels.shape
         pixels = pixels.reshape(-1, H, W, 3).to(self.codebook.device)
         codes = self.quantizer.nearest(self.embed(pixels))
-        return codes.view(*lead, H // PATCH, W // PATCH)
+        return codes.view(*lead, H // self.patch, W // self.patch)
 
     @torch.no_grad()
     def decode(self, codes):
@@ -150,7 +152,7 @@ class Tokenizer(nn.Module):
         z_q = self.codebook[codes.reshape(-1, h, w)].permute(0, 3, 1, 2)   # (B, D, h, w)
         images = (self.decoder(z_q).clamp(-1, 1) + 1) * 127.5
         pixels = images.round().byte().permute(0, 2, 3, 1)
-        return pixels.reshape(*lead, h * PATCH, w * PATCH, 3).cpu().numpy()
+        return pixels.reshape(*lead, h * self.patch, w * self.patch, 3).cpu().numpy()
 
 
 def to_images(pixels):

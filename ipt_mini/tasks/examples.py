@@ -8,6 +8,7 @@ weight in the loss are given by world.
     rule(views, query, imagination) -> the answer (B,) that the imagination shows
     flip(examples) -> (query, imagination): the opposite question, and what is to be imagined for it
     balance(examples) -> (key, label), each (B,): no key shall tell the label
+A task that has `examples` instead gives those that there are: a Folder. Its rule and flip are None.
 """
 import zlib
 from typing import NamedTuple
@@ -42,6 +43,8 @@ def make(task, split, n_examples, seed=0, grid=5):
     """Examples of `task` for `split`, the same for the same arguments.
     Questions are drawn, kept if their scene belongs to the split, and then thinned until what the
     task is balanced by tells little about the answer."""
+    if hasattr(task, "examples"):
+        return task.examples(split, n_examples, seed)
     assert grid >= 5 and grid % 2, f"grid {grid}: it must be odd and at least 5"
     world = task.WORLDS.get(split, task.WORLDS["train"])
     part = SPLITS.index(split) if split in SPLITS else SPLITS.index("test")
