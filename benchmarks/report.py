@@ -23,7 +23,6 @@ RESULTS = ROOT / "benchmarks/results"
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402: after the path above
-import torch  # noqa: E402
 
 from ipt_mini.checkpoint import write_json  # noqa: E402
 from ipt_mini.config import Config, Parser  # noqa: E402

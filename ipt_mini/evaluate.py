@@ -244,7 +244,9 @@ def test_run(folder, log, config):
         outs = {name: one.decode(data, name) for name in decodes_of(run.config.branches)}
         report[one.titled("test")] = {name: figures_of(one, examples, data, out)
                                       for name, out in outs.items()}
-        mistakes = sum(out.answer != data.answer for out in outs.values())
+        mistakes = torch.zeros_like(data.answer)
+        for out in outs.values():
+            mistakes += out.answer != data.answer
         rows = [*range(SHOWN - 1), max(SHOWN - 1, int(mistakes.argmax()))][:len(mistakes)]
         plots.blocks([sample(one, examples, outs, e) for e in rows],
                      folder / f"{one.titled('samples')}.png")

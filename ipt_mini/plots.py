@@ -65,7 +65,8 @@ def curves(log, chance, path):
               ("val", [name for name in names if name not in direct])]
     panels = [panel for panel in panels if panel[1]]
     figure = Figure((WIDTH / 100, 1.7 * len(panels)), layout="constrained", dpi=150)
-    for axis, (part, names) in zip(figure.subplots(len(panels), sharex=True), panels):
+    axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    for axis, (part, names) in zip(axes, panels):
         for name in names:
             axis.plot([row["step"] for row in log], [row[part][name] for row in log], label=name)
         for name, share in chance.items() if part == "val" else ():

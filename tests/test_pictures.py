@@ -6,6 +6,7 @@ import pytest
 from conftest import ROOT
 
 from docs import pictures
+from ipt_mini import plots
 
 
 def test_no_picture_is_stale():
@@ -55,3 +56,12 @@ def test_blocks_of_a_mask_are_its_segments():
     lengths = {"views": 75, "query": data.query.shape[1], "<imagine>": 1, "cells": 25}
     assert [(name, end - first) for name, first, end in parts] == [
         *lengths.items(), ("<answer>", 1), ("<answer>", 1)]
+
+
+@pytest.mark.parametrize("names", [(), ("direct",), ("direct-pt", "imagine-pt", "nats-pt")])
+def test_curves_of_any_way_of_answering(names, tmp_path):
+    """None at all: a run whose branches fit to no built-in decode."""
+    val = dict.fromkeys(names, 0.5)
+    log = [dict(step=step, losses=dict(answer=1.0), val=val) for step in (1, 2)]
+    plots.curves(log, dict(chance=0.25), tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
