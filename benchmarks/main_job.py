@@ -45,7 +45,8 @@ def label_only(config, options):
     if options.joint or options.answer_sees_views:
         return None
     steps = TWICE * TASKS[config.task].STEPS[config.views]
-    config = replace(config, supervision="label", steps=steps, name=f"{config.name}_twice".strip("_"))
+    name = f"{config.name}_twice".strip("_")
+    config = replace(config, supervision="label", steps=steps, name=name)
     return read_metrics(train(tiny(config) if options.quick else config))["test"]["direct"]
 
 

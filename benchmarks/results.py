@@ -3,8 +3,8 @@
     python benchmarks/results.py                   all families; says first how many hours
     python benchmarks/results.py --families pt     rerun to resume; finished runs are kept
 
-A family is a row of arms: one task, taught in several ways, with the same examples, seeds and steps.
-So arms are compared seed by seed. The test splits are read when all runs of a family are trained.
+A family is a row of arms: one task, taught in several ways, with the same examples, seeds and
+steps. So arms are compared seed by seed. The test splits are read when all runs of a family are trained.
 """
 from report import ROOT, arguments, interleaved, listed, need, pooled, run_main, table, tiny, write
 
@@ -26,8 +26,8 @@ from ipt_mini.side_by_side import side_by_side
 from ipt_mini.tasks import TASKS, splits
 from train import step_of, train
 
-NOTE = ("{seeds} seeds of the same {n:,} questions each. Right: over the questions of all seeds, with "
-        "its 95% Wilson interval. Out of distribution: the mean. At equal compute: when a run has "
+NOTE = ("{seeds} seeds, the same {n:,} questions. Right: over the questions of all seeds, with its "
+        "95% Wilson interval. Out of distribution: the mean. At equal compute: when a run has "
         "computed as much as the cheapest has at its end.")
 EXAMPLES = os.path.relpath(ROOT / "examples")      # it becomes part of a run's settings
 HALF = f"{EXAMPLES}/half.py:half_answer=0.2@0.5:1@0.7,{EXAMPLES}/half.py:half_imagination=1"
