@@ -5,7 +5,7 @@
 
 A result is one file, results/NAME.json. It carries a fingerprint of the defaults that it was
 measured with. A page shows it between <!-- NAME --> and <!-- /NAME -->, unless the defaults have
-changed since.
+changed since. <!-- NAME: direct, %; oracle, % --> shows these rows alone.
 """
 import hashlib
 import importlib.util
@@ -36,7 +36,7 @@ from ipt_mini.tasks import TASKS  # noqa: E402
 from ipt_mini.tasks.words import WORDS  # noqa: E402
 from ipt_mini.tokenizer import TOKENIZER_STEPS, Tokenizer  # noqa: E402
 
-BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.S)
+BLOCK = re.compile(r"(<!-- (\w+)(?:: ([^>]+))? -->\n).*?(<!-- /\2 -->)", re.S)
 MISSING = "*Not measured yet.*\n"
 STALE = "*Measured with other defaults; not shown.*\n"
 
@@ -111,22 +111,22 @@ def row_of(cells):
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def as_markdown(result):
-    """Stamp, notes and tables of a result."""
+def as_markdown(result, wanted=None):
+    """Stamp, notes and tables of a result. wanted: names of the rows to show, if not all."""
     stamp = result["stamp"]
     lines = [f"`{stamp['command']}`: {stamp['where']}, {stamp['date']}.", *result["notes"]]
     for part in result["tables"]:
         lines += ["", row_of(part["head"]), "|" + "---|" * len(part["head"])]
-        lines += map(row_of, part["rows"])
+        lines += [row_of(row) for row in part["rows"] if wanted is None or row[0] in wanted]
     return "\n".join(lines) + "\n"
 
 
-def markdown(name, stale_names):
+def markdown(name, stale_names, wanted=None):
     """What a page shows of a result: its tables, or one line that says why not."""
     result = read(name)
     if result is None:
         return MISSING
-    return STALE if name in stale_names else as_markdown(result)
+    return STALE if name in stale_names else as_markdown(result, wanted)
 
 
 def pages():
@@ -134,8 +134,8 @@ def pages():
     old, texts = stale(), {}
     for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]:
         def block(match):
-            begin, name, end = match.groups()
-            return begin + markdown(name, old) + end
+            begin, name, rows, end = match.groups()
+            return begin + markdown(name, old, rows and rows.split("; ")) + end
         texts[path] = BLOCK.sub(block, path.read_text("utf-8"))
     return texts
 

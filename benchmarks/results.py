@@ -4,7 +4,7 @@
     python benchmarks/results.py --families pt     rerun to resume; finished runs are kept
 
 A family is a row of arms: one task, taught in several ways, with the same examples, seeds and
-steps. So arms are compared seed by seed. The test splits are read when all runs of a family are trained.
+steps. So arms are compared seed by seed. Tests are read when all runs of a family are trained.
 """
 from report import ROOT, arguments, interleaved, listed, need, pooled, run_main, table, tiny, write
 

@@ -19,7 +19,8 @@ def commands_of(text):
 
 def test_file_tree_is_complete_and_true():
     """One line a file, `path.py   what it is`, in one block of code."""
-    listed = re.findall(r"^([\w/]+\.py) {2,}\S", README, re.M)
+    page = (ROOT / "docs/code.md").read_text()
+    listed = re.findall(r"^([\w/]+\.py) {2,}\S", page, re.M)
     there = {str(path.relative_to(ROOT)) for path in SOURCES if EXAMPLES not in path.parents}
     assert len(listed) == len(set(listed))
     assert there - {"ipt_mini/__init__.py"} <= set(listed)

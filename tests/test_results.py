@@ -56,6 +56,17 @@ def test_a_page_gets_the_table_between_its_marks(house, monkeypatch):
     call(monkeypatch, "--check")
 
 
+def test_a_mark_may_name_the_rows_to_show(house, monkeypatch):
+    rows = [["right, %", 99.5], ["minutes", 2], ["wrong, %", 0.5]]
+    some = dict(RESULT, fingerprint="now", tables=[dict(head=["", "PT"], rows=rows)])
+    (report.RESULTS / "some.json").write_text(json.dumps(some))
+    house.write_text("<!-- some: wrong, %; right, % -->\nold\n<!-- /some -->\n")
+    call(monkeypatch)
+    assert house.read_text().startswith("<!-- some: wrong, %; right, % -->\n")
+    shown = [line for line in house.read_text().splitlines() if line.startswith("| ")]
+    assert shown == ["|  | PT |", "| right, % | 99.5 |", "| wrong, % | 0.5 |"]
+
+
 def test_check_changes_nothing_and_names_the_page(house, monkeypatch):
     before = house.read_text()
     with pytest.raises(report.UserError, match="README.md") as refused:
