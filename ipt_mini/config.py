@@ -12,8 +12,8 @@ from ipt_mini.tasks import TASKS
 def setting(default, help, choices=None, own=False, many=False, low=0, high=10**9, repr=True):
     """A field of a dataclass of settings, with what its value may be.
     choices: {value: words}; own: FILE.py, too; many: several, with commas; low, high: of a number.
-    repr=False: for a setting that is newer than published figures, whose default changes none of
-    them. They carry a digest of the repr of all others."""
+    repr=False: for a setting that is newer than published figures and old runs, whose default is
+    what was done before. Figures carry a digest of the repr of all others."""
     limits = dict(help=help, choices=choices, own=own, many=many, low=low, high=high)
     return field(default=default, metadata=limits, repr=repr)
 
@@ -135,6 +135,9 @@ class Config(Settings):
             raise UserError(f"--supervision {self.supervision!r}: {error}") from None
 
 
+NEWER = {f.name: f.default for f in fields(Config) if not f.repr}      # than some files
+
+
 def parse(cls, doc):
     """The Settings of class `cls`, from the command line: a flag for each field."""
     parser = Parser(description=doc.splitlines()[0])
@@ -167,8 +170,8 @@ def compared(config):
 
 
 def config_from(values):
-    """The Config in the dict of a file. Files that it names are not executed. A setting that the
-    file lacks is newer, and its default is what was done before."""
-    if not {"task", "steps"} <= set(values) <= {f.name for f in fields(Config)}:
+    """The Config in the dict of a file. Files that it names are not executed."""
+    values = {**NEWER, **values}
+    if set(values) != {f.name for f in fields(Config)}:
         raise UserError("its settings are not those of this version")
     return Config(**values)
