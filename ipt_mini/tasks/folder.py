@@ -97,7 +97,7 @@ class Folder:
         query, cot, answer = (self.split(record[name]) for name in ("query", "cot", "answer"))
         before = self.lines[0].views if self.lines else views
         if not 0 < len(views) == len(before) <= MOST_VIEWS:
-            raise UserError(f"{len(views)} views, before {len(before)}; each example needs as many, "
+            raise UserError(f"{len(views)} views, before {len(before)}; each line needs as many, "
                             f"1 to {MOST_VIEWS}")
         if not answer or not record["split"]:
             raise UserError('an empty "split" or "answer"')
