@@ -26,10 +26,11 @@ WALKS = {"from green to red": 1, "from red to green": -1}
 
 def distinct_mazes(count):
     """Mazes with their solutions, all different."""
-    config = MazeDatasetConfig(name="own", grid_n=CELLS, n_mazes=count * 5 // 4, seed=42,
-                               maze_ctor=LatticeMazeGenerators.gen_dfs)
+    config = MazeDatasetConfig(name="own", grid_n=CELLS, n_mazes=count * 3 // 2, seed=42,
+                               maze_ctor=LatticeMazeGenerators.gen_wilson)
     mazes = MazeDataset.from_config(config, load_local=False, save_local=False, do_download=False)
     distinct = {maze.connection_list.tobytes(): maze for maze in mazes if len(maze.solution) > 2}
+    assert len(distinct) >= count, f"{len(distinct)} mazes of {count}"
     return [*distinct.values()]
 
 
@@ -45,7 +46,7 @@ def write(root):
     rng, lines = np.random.default_rng(0), []
     splits = [split for split, count in COUNTS.items() for _ in range(count)]
     root.mkdir(parents=True)
-    for number, (split, maze) in enumerate(zip(splits, distinct_mazes(len(splits)), strict=False)):
+    for number, (split, maze) in enumerate(zip(splits, distinct_mazes(len(splits)))):
         names = f"{number}.png", f"{number}-route.png"
         for name, picture in zip(names, drawn(maze)):
             Image.fromarray(picture).save(root / name)
