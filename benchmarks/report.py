@@ -112,9 +112,11 @@ def row_of(cells):
 
 
 def as_markdown(result, wanted=None):
-    """Stamp, notes and tables of a result. wanted: names of the rows to show, if not all."""
+    """Stamp, notes and tables of a result. wanted: names of the rows to show, if not all; without
+    notes then."""
     stamp = result["stamp"]
-    lines = [f"`{stamp['command']}`: {stamp['where']}, {stamp['date']}.", *result["notes"]]
+    lines = [f"`{stamp['command']}`: {stamp['where']}, {stamp['date']}."]
+    lines += result["notes"] if wanted is None else []
     for part in result["tables"]:
         lines += ["", row_of(part["head"]), "|" + "---|" * len(part["head"])]
         lines += [row_of(row) for row in part["rows"] if wanted is None or row[0] in wanted]
