@@ -45,14 +45,10 @@ THREE = {
     "text CoT": dict(supervision="text_cot"),
     "mixed": dict(supervision="mixed"),
 }
-FIVE = {
-    **THREE,
-    "IPT": dict(supervision="ipt"),
-    "half": dict(name="claims-half", loss=HALF),
-}
 LONG = Config(task="pt", steps=2000, curriculum_steps=1000, name="claims")
 FAMILIES = {
-    "pt": Family(LONG, 5, FIVE),
+    "pt": Family(LONG, 5, {**THREE, "IPT": dict(supervision="ipt")}),
+    "pt_half": Family(LONG, 5, {"mixed": {}, "half": dict(name="claims-half", loss=HALF)}),
     "pt_controls": Family(LONG, 3, {
         "label-only": dict(supervision="label"),
         "label-only, 4 blocks": dict(supervision="label", n_layer=4, name="claims-deep"),
