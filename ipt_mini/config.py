@@ -86,7 +86,7 @@ class Config(Settings):
     n_head: int = setting(4, "attention heads; must divide the width", low=1, high=256)
     n_embd: int = setting(128, "width", low=1, high=1024)
     answer_sees_views: bool = setting(False, "after an imagination too, as in the paper; else that "
-                                      "answer knows of them by the imagined cells")
+                                      "answer looks at query and imagined cells alone")
     # its training
     loss: str = setting("", "terms and weights, such as answer=1,imagination=1; +discrepancy=0.5 "
                         "adds to the default: answer=the task's ANSWER_WEIGHT, and imagination=1 "

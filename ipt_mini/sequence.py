@@ -151,8 +151,8 @@ def attention_mask(segment, branch, answer_sees_views=False):
     """(T, T) bool: may the token of a row attend to that of a column?  segment, branch: (T,).
 
     views and query v q, one imagined cell c, `mixed`: two branches behind one prefix. The first
-    answer knows of the views by the imagined cells alone, unless answer_sees_views: else it may
-    count, say, in the views, and the picture is decoration.
+    answer does not look at the views, unless answer_sees_views: else it may count, say, in the
+    views, and the picture is decoration. Hidden states of query and cells can still carry views.
 
                             v q  i c a  a
         v view              1 1  . . .  .
