@@ -11,19 +11,17 @@ from report import ROOT, arguments, interleaved, listed, need, pooled, run_main,
 import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 from statistics import mean, stdev
 from typing import NamedTuple
 
 import numpy as np
 
-from ipt_mini import plots
 from ipt_mini.checkpoint import folder_of, read_metrics
 from ipt_mini.config import Config
 from ipt_mini.evaluate import OTHER_ANSWER, evaluate, replacement_test
 from ipt_mini.run import load_run, pick_device
 from ipt_mini.side_by_side import side_by_side
-from ipt_mini.tasks import TASKS, splits
+from ipt_mini.tasks import splits
 from train import step_of, train
 
 NOTE = ("{seeds} seeds, the same {n:,} questions. Right: over the questions of all seeds, with its "
@@ -161,18 +159,6 @@ def claim_rows(by_arm):
                f"{mean(points) + half:.1f}]", listed(points.round(1)), f"{sure:.2g}", verdict]
 
 
-def draw(path, by_arm, chance):
-    """Write a PNG of the answers without a picture over the training, a line a seed."""
-    curves = {}
-    for arm, runs in by_arm.items():
-        steps = [row["step"] for row in runs[0]["log"]]
-        way = next((way for way in ("direct", "think") if way in runs[0]["log"][0]["val"]), None)
-        if way:
-            values = [[row["val"][way] for row in run["log"]] for run in runs]
-            curves[f"{arm}, {way}"] = steps, values
-    plots.by_seed(curves, chance, "validation accuracy", path)
-
-
 def main():
     options = arguments(__doc__, families=",".join(FAMILIES), seeds=0)
     need("scipy")
@@ -201,8 +187,6 @@ def main():
             table(head, [*arm_rows(by_arm, seconds[name])]),
             table(["claim", "split", "difference, points", "by seed", "p (Holm)", "verdict"],
                   [*claim_rows(by_arm)])], by_arm, [NOTE.format(seeds=family.seeds, n=n_test)])
-        folder = Path("results-quick") if options.quick else ROOT / "docs"
-        draw(folder / f"claims-{name}.png", by_arm, TASKS[family.config.task].CHANCE)
 
 
 if __name__ == "__main__":

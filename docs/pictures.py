@@ -31,7 +31,7 @@ from ipt_mini.config import Config, Parser  # noqa: E402
 from ipt_mini.dataset import to_data  # noqa: E402
 from ipt_mini.errors import UserError, run_main  # noqa: E402
 from ipt_mini.evaluate import test_run  # noqa: E402
-from ipt_mini.plots import WIDTH, write  # noqa: E402
+from ipt_mini.plots import WIDTH, by_seed, write  # noqa: E402
 from ipt_mini.run import load_run  # noqa: E402
 from ipt_mini.sequence import (ANSWER, IMAGINE, QUERY, VIEW, imagining_order,  # noqa: E402
                                layout)
@@ -356,6 +356,18 @@ def bar(axis, y, by_seed, colour):
                   color=colour, weight="bold")
 
 
+def claims(path):
+    """Answers without a picture over the training of PT, by what is taught; a line a seed."""
+    curves = {}
+    for arm, runs in report.read("claims_pt")["figures"].items():
+        logs = [[row["val"] for row in run["log"]] for run in runs]
+        steps = [row["step"] for row in runs[0]["log"]]
+        for way in {"direct", "think"}.intersection(logs[0][0]):
+            values = [[row[way] for row in log] for log in logs]
+            curves[f"{arm}, {way}"] = steps, values
+    by_seed(curves, TASKS["pt"].CHANCE, "validation accuracy", path)
+
+
 class Picture(NamedTuple):
     draw: Callable             # (path)
     shows: str                 # what decides it, one of SHOWS
@@ -366,6 +378,7 @@ SHOWS = {
     "first person": partial(world, "first-person"),
     "both worlds": lambda: digest(world(), world("first-person")),
     "replacement test": partial(result, "main_job_details"),
+    "claims": partial(result, "claims_pt"),
 }
 PICTURES = {
     "architecture.png": Picture(architecture, "cells"),
@@ -373,6 +386,7 @@ PICTURES = {
     "sequence.png": Picture(sequence, "cells"),
     "imagining.gif": Picture(imagining, "both worlds"),
     "replacement.png": Picture(replacement, "replacement test"),
+    "claims-pt.png": Picture(claims, "claims"),
     "samples-pt.png": Picture(partial(from_run, "samples.png", "pt", "cells"), "cells"),
     "samples-pet.png": Picture(partial(from_run, "samples.png", "pet", "cells"), "cells"),
     "samples-mvc.png": Picture(partial(from_run, "samples.png", "mvc", "cells"), "cells"),

@@ -82,7 +82,7 @@ def curves(log, chance, path):
 def by_seed(groups, chance, ylabel, path):
     """Write a PNG of {name: (steps, a row of values for each seed)}: a thin line a seed, a thick
     one for their mean, and chance."""
-    figure = Figure((5, 3.2), layout="constrained")
+    figure = Figure((WIDTH / 100, 2.8), layout="constrained", dpi=150)
     axis = figure.subplots()
     for number, (name, (steps, values)) in enumerate(groups.items()):
         color = f"C{number}"
