@@ -18,6 +18,7 @@ import numpy as np
 
 from ipt_mini.checkpoint import folder_of, read_metrics
 from ipt_mini.config import Config
+from ipt_mini.errors import UserError
 from ipt_mini.evaluate import OTHER_ANSWER, evaluate, replacement_test
 from ipt_mini.run import load_run, pick_device
 from ipt_mini.side_by_side import side_by_side
@@ -94,7 +95,7 @@ def cost(configs):
 
 def measured(config):
     """The figures of one finished run: its test, out of distribution, and does it follow?"""
-    folder = folder_of(config)
+    folder = train(config)                             # refuses a run of other settings
     metrics, run = read_metrics(folder), load_run(folder, task=config.task)
     found = dict(log=metrics["log"], seed=config.seed,
                  splits=dict(test=metrics["test"], **evaluate(run, splits(run.task)[3:])))
@@ -162,7 +163,10 @@ def claim_rows(by_arm):
 def main():
     options = arguments(__doc__, families=",".join(FAMILIES), seeds=0)
     need("scipy")
-    chosen = {name: FAMILIES[name] for name in options.families.split(",")}
+    names = options.families.split(",")
+    if not set(names) <= set(FAMILIES):
+        raise UserError(f"--families {options.families}: there is {', '.join(FAMILIES)}")
+    chosen = {name: FAMILIES[name] for name in names}
     if options.seeds:
         chosen = {name: family._replace(seeds=options.seeds) for name, family in chosen.items()}
     seconds, waiting = {}, {}

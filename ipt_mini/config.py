@@ -164,9 +164,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def compared(config):
-    """The settings that make a run what it is, as a dict; those of folders if they are set."""
-    unset = {f.name for f in fields(config) if not f.repr and getattr(config, f.name) == f.default}
-    return {k: v for k, v in asdict(config).items() if k not in unset.union(NOT_COMPARED)}
+    """The settings that make a run what it is, as a dict."""
+    return {k: v for k, v in asdict(config).items() if k not in NOT_COMPARED}
 
 
 def config_from(values):

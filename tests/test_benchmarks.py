@@ -50,3 +50,9 @@ def test_other_settings_are_a_result_of_their_own(tmp_path, flags, name, run, co
 def test_a_wrong_flag_is_one_line(tmp_path):
     ran = script("benchmarks/main_job.py --seedz 3", tmp_path, code=2)
     assert ran.stderr.count("\n") == 1 and "--seedz" in ran.stderr
+
+
+def test_a_wrong_family_is_one_line(tmp_path):
+    pytest.importorskip("scipy")
+    ran = script("benchmarks/results.py --families maze", tmp_path, code=2)
+    assert ran.stderr.count("\n") == 1 and "--families maze" in ran.stderr

@@ -13,7 +13,7 @@ import torch
 from conftest import ROOT, TINY, call, refused, snapshot, stopped_at_save
 from PIL import Image
 
-from ipt_mini.checkpoint import load, save
+from ipt_mini.checkpoint import load
 from ipt_mini.config import Config
 from ipt_mini.dataset import prepare, tasks_of, tokenizer_pictures
 from ipt_mini.evaluate import other_answers, reading
@@ -417,18 +417,6 @@ def test_bad_options(here, options, words):
 
 def test_a_run_of_a_task_has_no_folder(run, here):
     refused(f"eval.py {run} --data pictures", 2, "--data pictures", "trained with pt")
-
-
-def test_runs_from_before_there_were_folders_are_read_and_resumed(world, quick):
-    """Their files lack the settings of folders."""
-    saved = load(world / "runs/good/checkpoint.pt", "")
-    for name in ("data", "size", "patch", "codes"):
-        del saved["config"][name]
-        assert name not in saved["identity"]
-    save(world / "runs/good/checkpoint.pt", **{k: v for k, v in saved.items() if k != "format"})
-    assert load_run("runs/good").config == Config(**saved["config"])
-    code, out, err = call(f"train.py --task pt {TINY} --out runs/good")
-    assert code == 0 and "test imagine" in out, err
 
 
 def test_the_model_of_built_in_tasks_keeps_its_first_weights(here):

@@ -17,7 +17,7 @@ from conftest import EXAMPLES, TINY, TRAIN, call, refused, script, snapshot
 import train
 from ipt_mini import checkpoint
 from ipt_mini.checkpoint import load, save
-from ipt_mini.config import Config
+from ipt_mini.config import NEWER, Config
 from ipt_mini.dataset import FORMAT
 from ipt_mini.errors import UserError, run_main
 from ipt_mini.evaluate import (OTHER_ANSWER, flip_test, imagination_quality, proportion,
@@ -362,13 +362,16 @@ def test_load_run_refuses(world):
 def test_a_run_that_is_older_than_a_setting_goes_on_with_its_default(world):
     file = world / "runs/good/checkpoint.pt"
     good = checkpoint_of(world / "runs/good")
-    older = {part: {k: v for k, v in good[part].items() if k != "curriculum_steps"}
+    older = {part: {k: v for k, v in good[part].items() if k not in NEWER}
              for part in ("config", "identity")}
+    assert {"curriculum_steps", "data", "size", "patch", "codes"} == set(NEWER)
     write(file, {**good, **older})
     assert load_run("runs/good").config == Config(**good["config"])
     code, out, err = call(f"{TRAIN} --out runs/good")
     assert (code, err) == (0, "") and "test imagine" in out
     refused(f"{TRAIN} --out runs/good --curriculum-steps 7", 2, "curriculum_steps 500 there, 7")
+    write(file, {**good, "identity": {**good["identity"], "curriculum_steps": 7}})
+    refused(f"{TRAIN} --out runs/good", 2, "curriculum_steps 7 there, 500")
 
 
 def write(file, content):

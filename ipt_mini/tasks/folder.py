@@ -139,13 +139,13 @@ class Folder:
 
     def check(self, sides):
         """UserError if pictures of these sides in pixels can't be read."""
-        told = " x ".join(map(str, sides))
+        size = " x ".join(map(str, sides))
         if max(sides) > LARGEST:
-            raise UserError(f"{told} pixels, and at most {LARGEST} a side are read")
+            raise UserError(f"{size} pixels, and at most {LARGEST} a side are read")
         most = min(LARGE, MOST_CODES * self.patch)
         wanted = [self.size] if self.size else sides
         if max(wanted) > most or any(side % self.patch for side in wanted):
-            raise UserError(f"{told} pixels: --size or each side has to be a multiple of "
+            raise UserError(f"{size} pixels: --size or each side has to be a multiple of "
                             f"{self.patch}, the --patch, up to {most}")
 
     def answers(self):
