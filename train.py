@@ -52,6 +52,7 @@ class TrainingSet(NamedTuple):
     layout: Layout
     kind: np.ndarray           # (n,) of question
     curriculum: tuple          # shares of the kinds early in training, or None
+    curriculum_steps: int      # at most
     terms: dict                # {name: Term} of the loss
 
 
@@ -71,7 +72,9 @@ def training_set(run, terms):
     examples, data = run.prepare("train", config.n_train)
     tokens, targets = pack(data, config.branches, run.model.n_words)
     where = layout(data, config.branches, config.answer_sees_views)
-    return TrainingSet(tokens, targets, data.pose, where, examples.kind, run.task.CURRICULUM, terms)
+    shares, most = run.task.CURRICULUM, run.task.CURRICULUM_STEPS
+    return TrainingSet(tokens, targets, data.pose, where, examples.kind, shares,
+                       most and most[config.world], terms)
 
 
 def get_batch(step, config, data, n_tasks=1):
@@ -80,8 +83,8 @@ def get_batch(step, config, data, n_tasks=1):
     Early on, the kinds of question may come in uneven shares, the task's CURRICULUM; afterwards
     each epoch is a new order of all examples."""
     n, size, kind, turn = len(data.kind), config.batch_size, data.kind, step // n_tasks
-    early = min(config.curriculum_steps, config.curriculum * config.steps / n_tasks)
-    if data.curriculum and turn < early:
+    early = config.curriculum * config.steps / n_tasks
+    if data.curriculum and turn < min(early, data.curriculum_steps):
         share = np.array(data.curriculum) / np.bincount(kind, minlength=len(data.curriculum))
         chance = share[kind] / share[kind].sum()
         rng = np.random.default_rng([config.seed, step, 1])

@@ -9,7 +9,7 @@ Runs are kept in runs/ and resumed. What train.py and eval.py would print is mea
 here: test and out of distribution, and the replacement test. In both worlds, each run has one
 beside it that learns answers alone, for twice the steps: that takes as long, or longer.
 """
-from report import arguments, listed, pooled, run_main, table, tiny, write
+from report import arguments, label_only, listed, pooled, run_main, table, tiny, write
 
 from dataclasses import replace
 from statistics import mean
@@ -22,7 +22,6 @@ from ipt_mini.run import load_run
 from ipt_mini.tasks import TASKS, splits
 from train import train
 
-TWICE = 2                     # the sequences of label-only are shorter: a step takes half the time
 NOTE = ("{n:,} questions a seed. Accuracy over the questions of all seeds, with its 95% Wilson "
         "interval. The seeds share one data set and one tokenizer: the interval covers no others.")
 
@@ -39,14 +38,14 @@ def config_of(task, seed, options):
     return tiny(config) if options.quick else config
 
 
-def label_only(config, options):
+def without_pictures(config, options):
     """The accuracy of a run that is taught answers alone, in no less time; None beside
     other settings."""
     if options.joint or options.answer_sees_views:
         return None
-    steps = TWICE * TASKS[config.task].STEPS[config.views]
-    name = f"{config.name}_twice".strip("_")
-    config = replace(config, supervision="label", steps=steps, name=name)
+    settings = label_only(config.task, config.views)
+    name = "_".join(part for part in (config.name, settings["name"]) if part)
+    config = replace(config, **{**settings, "name": name})
     return read_metrics(train(tiny(config) if options.quick else config))["test"]["direct"]
 
 
@@ -129,7 +128,7 @@ def main():
     for task in [options.tasks] if options.joint else options.tasks.split(","):
         runs = [measured(config_of(task, seed, options)) for seed in range(options.seeds)]
         by_task |= {name: [figures[name] for figures in runs] for name in runs[0]}
-        labels[task] = [label_only(config_of(task, seed, options), options)
+        labels[task] = [without_pictures(config_of(task, seed, options), options)
                         for seed in range(options.seeds)]
     columns = {task: column(runs, labels.get(task)) for task, runs in by_task.items()}
     splits_found, replaced, flips = [], [], []

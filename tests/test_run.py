@@ -364,14 +364,14 @@ def test_a_run_that_is_older_than_a_setting_goes_on_with_its_default(world):
     good = checkpoint_of(world / "runs/good")
     older = {part: {k: v for k, v in good[part].items() if k not in NEWER}
              for part in ("config", "identity")}
-    assert {"curriculum_steps", "data", "size", "patch", "codes"} == set(NEWER)
+    assert {"data", "size", "patch", "codes"} == set(NEWER)
     write(file, {**good, **older})
     assert load_run("runs/good").config == Config(**good["config"])
     code, out, err = call(f"{TRAIN} --out runs/good")
     assert (code, err) == (0, "") and "test imagine" in out
-    refused(f"{TRAIN} --out runs/good --curriculum-steps 7", 2, "curriculum_steps 500 there, 7")
-    write(file, {**good, "identity": {**good["identity"], "curriculum_steps": 7}})
-    refused(f"{TRAIN} --out runs/good", 2, "curriculum_steps 7 there, 500")
+    refused(f"{TRAIN} --out runs/good --codes 16", 2, "codes 0 there, 16")
+    write(file, {**good, "identity": {**good["identity"], "codes": 16}})
+    refused(f"{TRAIN} --out runs/good", 2, "codes 16 there, 0")
 
 
 def write(file, content):

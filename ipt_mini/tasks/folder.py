@@ -48,7 +48,8 @@ class Line(NamedTuple):
 
 class Folder:
     """The examples of a folder. Every file is read and checked here, before any training."""
-    MAPS, CURRICULUM, rule, flip = (), None, None, None
+    MAPS = ()
+    CURRICULUM = CURRICULUM_STEPS = rule = flip = None
     STEPS, ANSWER_WEIGHT = {"pictures": 1500}, {"pictures": "0.2@0.5:1@0.7"}
 
     def __init__(self, path, size=0, patch=8):

@@ -17,7 +17,7 @@ CHANCE = 0.5
 OWN_WORDS = ()
 MAPS = ()                       # fields that are seen from above, in first person too
 STEPS = {"cells": 1000, "first-person": 2000}    # of the model's training, by world
-CURRICULUM = None               # shares of the kinds early in training; None: even
+CURRICULUM = CURRICULUM_STEPS = None    # shares of the kinds early in training; None: even
 # Of the answer in the loss: 0.2 early on. First imagine, then answer. In first person imagining
 # takes longer, and beside a weight of 5 it is never learnt.
 ANSWER_WEIGHT = {"cells": "0.2@0.2:5@0.3", "first-person": "0.2@0.5:1@0.7"}

@@ -28,6 +28,7 @@ STEPS = {"cells": 1000, "first-person": 2200}    # of the model's training, by w
 # lies, the way walked, left or right. Evenly drawn, none of them alone tells anything about it, and
 # gradient descent finds nothing to begin with.
 CURRICULUM = (0.72, 0.13, 0.13, 0.02)
+CURRICULUM_STEPS = {"cells": 1000, "first-person": 500}     # it takes at most
 # Of the answer in the loss: 0.2 early on. First imagine, then answer.
 ANSWER_WEIGHT = {"cells": "0.2@0.5:1@0.7", "first-person": "0.2@0.5:1@0.7"}
 WORLDS = {  # walls (beside 2 next to M) and objects per 25 cells; cells of a route, with its ends
