@@ -16,7 +16,7 @@ from ipt_mini.tasks.folder import Folder
 from ipt_mini.tasks.grid import render
 from ipt_mini.tasks.words import vocabulary
 
-FORMAT = 7                    # of all that is saved; a reader refuses any other
+FORMAT = 8                    # of all that is saved; a reader refuses any other
 FIELDS = "views", "imagination"      # of Examples that are pictures
 
 

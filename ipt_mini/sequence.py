@@ -4,8 +4,8 @@
                   | <think> w1 .. wC <answer>            a branch with a textual chain of thought
                   | <answer>                             a branch that answers directly
 
-The prefix (views and query) attends to itself in both directions and carries no loss. What follows
-it is a branch: causal, made of segments. A token that names the segment opens it, its content
+The prefix carries no loss: views, which attend to each other and to the query, and the query, which
+sees no views. What follows it is a branch: causal, made of segments. A token that names the segment opens it, its content
 follows, and each token predicts the next piece of content: <imagine> predicts c1, c1 predicts c2,
 <answer> the answer. The answer itself is never an input.
 With several branches (`mixed`) each of them follows the same prefix and none sees another: one pass
@@ -150,16 +150,17 @@ def layout(data, branches, answer_sees_views=False):
 def attention_mask(segment, branch, answer_sees_views=False):
     """(T, T) bool: may the token of a row attend to that of a column?  segment, branch: (T,).
 
-    views and query v q, one imagined cell c, `mixed`: two branches behind one prefix. The first
-    answer does not look at the views, unless answer_sees_views: else it may count, say, in the
-    views, and the picture is decoration. Hidden states of query and cells can still carry views.
+    views and query v q, one imagined cell c, `mixed`: two branches behind one prefix. An answer
+    after an imagination does not look at the views. Nor does the query, at which it looks: else it
+    may count, say, in the views, and the picture is decoration. What it still knows of them has
+    come through the imagined cells. With answer_sees_views both 0 are 1, as in the paper.
 
                             v q  i c a  a
         v view              1 1  . . .  .
-        q query             1 1  . . .  .
+        q query             0 1  . . .  .
         i <imagine>         1 1  1 . .  .
         c imagined cell     1 1  1 1 .  .
-        a <answer>          . 1  1 1 1  .
+        a <answer>          0 1  1 1 1  .
         a <answer>          1 1  . . .  1
     """
     position = torch.arange(len(segment), device=segment.device)
@@ -167,7 +168,7 @@ def attention_mask(segment, branch, answer_sees_views=False):
     mask = (branch == 0) | ((branch[:, None] == branch) & causal)
     if not answer_sees_views:
         has_imagined = torch.isin(branch, branch[segment == IMAGINE])
-        blind = (segment == ANSWER) & has_imagined
+        blind = (segment == QUERY) | (segment == ANSWER) & has_imagined
         mask &= ~(blind[:, None] & (segment == VIEW))
     return mask
 

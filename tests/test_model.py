@@ -133,15 +133,31 @@ def test_mask_by_definition(data, text, sees_views):
 
     def may(i, j):
         (segment, branch), (other, theirs) = rows[i][:2], rows[j][:2]
+        blind = segment == QUERY or segment == ANSWER and branch in imagined
+        if blind and other == VIEW:
+            return sees_views
         if branch == 0:
             return theirs == 0                         # the prefix sees itself, both ways
-        if segment == ANSWER and branch in imagined and other == VIEW:
-            return sees_views
         return theirs == 0 or theirs == branch and j <= i
 
     T = len(rows)
     by_hand = torch.tensor([[may(i, j) for j in range(T)] for i in range(T)])
     assert torch.equal(where.mask, by_hand)
+
+
+def test_views_reach_an_answer_after_an_imagination_through_the_imagined_cells_alone(data):
+    def answers_reached(sees_views, without):
+        where = layout(data, ALL, sees_views)
+        step = where.mask & (where.segment != without)     # no path through such tokens
+        reach = step.double()
+        for _ in range(10):
+            reach = ((reach + reach @ step.double()) > 0).double()
+        answers = (where.segment == ANSWER).nonzero().flatten().tolist()
+        return [bool(reach[a, :where.n_view_tokens].any()) for a in answers]
+    after_imagining = [IMAGINE in branch for branch in ALL]
+    assert all(answers_reached(False, without=THINK))
+    assert answers_reached(False, without=IMAGINE) == [not it for it in after_imagining]
+    assert all(answers_reached(True, without=IMAGINE))
 
 
 def test_the_compass_is_imagined_first_and_near_rows_before_those_they_hide():
