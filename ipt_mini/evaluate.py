@@ -180,8 +180,9 @@ def replacement_test(run, data, examples):
     the imagination is decoration. What decides is a picture of another example that implies a
     *different* valid answer. In the last row the picture stays and the views change.
 
-    Rows dict(picture, n, accuracy, low, high, follows, n_readable), in percent. accuracy: the
-    answer is the true one; follows: it is what the picture given implies, see `reading`."""
+    Rows dict(picture, n, accuracy, low, high, follows, n_readable, by_kind), in percent. accuracy:
+    the answer is the true one; follows: it is what the picture given implies, see `reading`, over
+    all and by kind of question."""
     true, rng, rows = data.imagination, np.random.default_rng(0), []
     donor, found = other_answers(run.task, examples, rng)
     implied = reading(run, examples, data)
@@ -204,8 +205,10 @@ def replacement_test(run, data, examples):
         counts = found if name == OTHER_ANSWER else np.ones_like(found)
         readable = counts & (read != UNREADABLE)
         follows = proportion((given == read)[readable])
+        by_kind = {kind: percent((given == read)[readable & (examples.kind == k)])
+                   for k, kind in enumerate(run.task.KINDS)}
         rows.append(dict(picture=name, **proportion((given == examples.answer)[counts]),
-                         follows=follows["accuracy"], n_readable=follows["n"]))
+                         follows=follows["accuracy"], n_readable=follows["n"], by_kind=by_kind))
     return rows
 
 

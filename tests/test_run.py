@@ -194,6 +194,8 @@ def test_replacement_and_flip_tell_a_reader_from_one_who_knows_by_heart():
         rows = {row["picture"]: row for row in replacement_test(reader, data, examples)}
         other = rows[OTHER_ANSWER]
         assert (other["accuracy"], other["follows"]) == (right, follows) and 190 < other["n"] < 201
+        assert other["by_kind"] == dict.fromkeys(TASKS["pt"].KINDS, follows)
+        assert set(rows["one code repeated"]["by_kind"].values()) == {None}
         assert rows["true"]["accuracy"] == rows["true"]["follows"] == 100.0
         assert rows["one code repeated"]["n_readable"] == 0
         flipped = data._replace(imagination=torch.from_numpy(imagination.astype(np.int64)))
