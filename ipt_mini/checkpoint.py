@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from ipt_mini.config import NEWER, compared
+from ipt_mini.config import compared
 from ipt_mini.dataset import FORMAT, fingerprint, tokenizer_pictures
 from ipt_mini.errors import UserError, blame
 from ipt_mini.own import is_own, load_own, name_of, source
@@ -119,7 +119,7 @@ def open_folder(config, tasks):
         return path, here, None
     saved = load(file, "give this run another --name")
     with blame(file, remedy=ANEW + "give this run another --name"):
-        there = {**NEWER, **saved["identity"]}
+        there = dict(saved["identity"])
     different = [f"{k} {there.get(k)!r} there, {v!r} here" for k, v in here.items()
                  if there.get(k) != v]
     if different:

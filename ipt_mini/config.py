@@ -9,13 +9,12 @@ from ipt_mini.sequence import SUPERVISION, branches_of
 from ipt_mini.tasks import TASKS
 
 
-def setting(default, help, choices=None, own=False, many=False, low=0, high=10**9, repr=True):
+def setting(default, help, choices=None, own=False, many=False, low=0, high=10**9):
     """A field of a dataclass of settings, with what its value may be.
-    choices: {value: words}; own: FILE.py, too; many: several, with commas; low, high: of a number.
-    repr=False: for a setting that is newer than published figures and old runs, whose default is
-    what was done before. Figures carry a digest of the repr of all others."""
+    choices: {value: words}; own: FILE.py, too; many: several, with commas; low, high: of numbers.
+    """
     limits = dict(help=help, choices=choices, own=own, many=many, low=low, high=high)
-    return field(default=default, metadata=limits, repr=repr)
+    return field(default=default, metadata=limits)
 
 
 TASK_NAMES = {name: f"{name} ({task.NAME})" for name, task in TASKS.items()}
@@ -73,14 +72,12 @@ class Config(Settings):
     tokenizer: str = setting("vq", "what makes codes of pictures", TOKENIZERS, own=True)
     tokenizer_steps: int = setting(0, "steps of stage 1; 0: as many as the world needs", low=100)
     # a folder of pictures
-    data: str = setting("", "a folder of your own, instead of --task; see docs/extend.md",
-                        repr=False)
+    data: str = setting("", "a folder of your own, instead of --task; see docs/extend.md")
     size: int = setting(0, "resize its pictures to so many pixels a side; 0: leave them as they "
-                        "are", low=4, high=128, repr=False)
-    patch: int = setting(8, "pixels a side of its pictures that become one code", PATCHES,
-                         repr=False)
+                        "are", low=4, high=128)
+    patch: int = setting(8, "pixels a side of its pictures that become one code", PATCHES)
     codes: int = setting(0, "codes of the tokenizer; 0: as many as the world needs", low=8,
-                         high=8192, repr=False)
+                         high=8192)
     # the model
     n_layer: int = setting(2, "blocks", low=1, high=48)
     n_head: int = setting(4, "attention heads; must divide the width", low=1, high=256)
@@ -133,9 +130,6 @@ class Config(Settings):
             raise UserError(f"--supervision {self.supervision!r}: {error}") from None
 
 
-NEWER = {f.name: f.default for f in fields(Config) if not f.repr}      # than some files
-
-
 def parse(cls, doc):
     """The Settings of class `cls`, from the command line: a flag for each field."""
     parser = Parser(description=doc.splitlines()[0])
@@ -168,7 +162,6 @@ def compared(config):
 
 def config_from(values):
     """The Config in the dict of a file. Files that it names are not executed."""
-    values = {**NEWER, **values}
     if set(values) != {f.name for f in fields(Config)}:
         raise UserError("its settings are not those of this version")
     return Config(**values)

@@ -17,7 +17,7 @@ from conftest import EXAMPLES, TINY, TRAIN, call, refused, script, snapshot
 import train
 from ipt_mini import checkpoint
 from ipt_mini.checkpoint import load, save
-from ipt_mini.config import NEWER, Config
+from ipt_mini.config import Config
 from ipt_mini.dataset import FORMAT
 from ipt_mini.errors import UserError, run_main
 from ipt_mini.evaluate import (OTHER_ANSWER, flip_test, imagination_quality, proportion,
@@ -359,21 +359,6 @@ def test_load_run_refuses(world):
     with pytest.raises(UserError, match="--tokenizer"):
         load_run("runs/good", tokenizer=f"{EXAMPLES}/fsq.py:FSQ")
     assert load_run("runs/good", task="pt", tokenizer="vq").config == Config(**good["config"])
-
-
-def test_a_run_that_is_older_than_a_setting_goes_on_with_its_default(world):
-    file = world / "runs/good/checkpoint.pt"
-    good = checkpoint_of(world / "runs/good")
-    older = {part: {k: v for k, v in good[part].items() if k not in NEWER}
-             for part in ("config", "identity")}
-    assert {"data", "size", "patch", "codes"} == set(NEWER)
-    write(file, {**good, **older})
-    assert load_run("runs/good").config == Config(**good["config"])
-    code, out, err = call(f"{TRAIN} --out runs/good")
-    assert (code, err) == (0, "") and "test imagine" in out
-    refused(f"{TRAIN} --out runs/good --codes 16", 2, "codes 0 there, 16")
-    write(file, {**good, "identity": {**good["identity"], "codes": 16}})
-    refused(f"{TRAIN} --out runs/good", 2, "codes 16 there, 0")
 
 
 def write(file, content):
