@@ -221,14 +221,18 @@ def completed(config, tasks):
 
 def loss_of(config, task):
     with blame(config.task):
-        weight = task.ANSWER_WEIGHT[config.world]
-    return complete_loss(config.loss, config.branches, weight)
+        default = task.LOSS[config.world]
+    return complete_loss(config.loss, config.branches, default)
 
 
 def named(config, tasks, own=None):
-    """({name of a task: {name: Term}}, inputs) that the settings name. UserError if wrong."""
+    """({name of a task: {name: Term}}, inputs) that the settings name. UserError if wrong.
+    A term that one task has is there for all, with weight 0: their losses are logged together."""
     terms = {name: parse_loss(loss_of(config, task), config.branches, own)
              for name, task in tasks.items()}
+    all_of_them = {name: term._replace(values=[0], parts=[0])
+                   for parsed in terms.values() for name, term in parsed.items()}
+    terms = {name: all_of_them | parsed for name, parsed in terms.items()}
     return terms, load_own(config.inputs) if config.inputs else None
 
 

@@ -19,6 +19,7 @@ from ipt_mini.compare import (FIRST, MOST, POWER, boundaries, score, settings_of
                               with_seed)
 from ipt_mini.config import Config
 from ipt_mini.errors import UserError
+from ipt_mini.losses import complete_loss
 from ipt_mini.sequence import IMAGINE
 from ipt_mini.side_by_side import side_by_side
 from ipt_mini.tasks import TASKS
@@ -28,11 +29,11 @@ DRAWS = 2000
 METRICS = ("codes", "nats", "imagine", "oracle", "direct")
 LOSSES = f"{ROOT}/examples/losses.py"
 SAMPLING = f"{ROOT}/examples/scheduled_sampling.py"
-PLANTED = {  # at equal steps; {weight}: of the answer, the default's
+WRONG = f"{ROOT}/benchmarks/laboratory.py:wrong_codes"
+PLANTED = {  # at equal steps; {wrong}: the default loss with `wrong_codes` for `imagination`
     "a quarter of Muon's rate": "muon_lr=0.005",
     "half the width": "n_embd=64",
-    "10% of the target codes wrong": "loss=answer={weight},"
-                                     f"{ROOT}/benchmarks/laboratory.py:wrong_codes=1",
+    "10% of the target codes wrong": "loss={wrong}",
 }
 VARIANTS = {
     "discrepancy 0.1": f"loss=+{LOSSES}:discrepancy=0.1",
@@ -100,9 +101,10 @@ def calibration(logs, planned, rng):
 def planted(config, logs, planned, rng, seeds):
     """A row an effect: its size by the first of METRICS, and how many comparisons find it."""
     default = np.array([score(log, METRICS[0]) for log in logs[:seeds]])
-    weight = TASKS[config.task].ANSWER_WEIGHT[config.views]
+    loss = complete_loss("", config.branches, TASKS[config.task].LOSS[config.views])
+    wrong = loss.replace("imagination", WRONG)
     for name, text in PLANTED.items():
-        _, second = settings_of(config, text.format(weight=weight))
+        _, second = settings_of(config, text.format(wrong=wrong))
         differences = np.array([score(log, METRICS[0]) for log in logs_of(second, seeds)]) - default
         order = rng.random((DRAWS, seeds)).argsort(1)[:, :planned]
         better, worse = verdicts(differences[order], planned)

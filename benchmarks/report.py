@@ -46,7 +46,7 @@ def defaults(views="cells"):
     sizes of the networks."""
     facts = [Config(), SUPERVISION, Tokenizer.warmup, Tokenizer.beta, TOKENIZER_STEPS[views]]
     for name, task in TASKS.items():
-        facts += [task.WORLDS, task.STEPS[views], task.CURRICULUM, task.ANSWER_WEIGHT[views]]
+        facts += [task.WORLDS, task.STEPS[views], task.CURRICULUM, task.LOSS[views]]
         facts.append(fingerprint(Config(task=name, views=views), [task]))
     tokenizer = Tokenizer(views)
     networks = [tokenizer, Model(Config(), len(WORDS), *tokenizer.codebook.shape)]

@@ -26,5 +26,6 @@ def half_answer(batch):
 
 
 def half_imagination(batch):
-    losses = token_losses(batch, IMAGINE).mean(1)
+    losses = token_losses(batch, IMAGINE)
+    losses = losses.mean(1) + losses[:, 0]      # as in PT's default, the compass counts once more
     return (losses * imagines(batch)).sum() / imagines(batch).sum().clamp_min(1)

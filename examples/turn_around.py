@@ -20,7 +20,7 @@ OWN_WORDS = ("around",)
 MAPS = ()
 STEPS = {"cells": 600, "first-person": 2000}
 CURRICULUM = CURRICULUM_STEPS = None
-ANSWER_WEIGHT = {"cells": "1", "first-person": "1"}
+LOSS = dict.fromkeys(("cells", "first-person"), "answer=1,imagination=1,cot=1")
 WORLDS = {"train": dict(walls=(2, 4), objects=8), "dense": dict(walls=(4, 6), objects=10)}
 
 

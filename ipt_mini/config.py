@@ -86,8 +86,7 @@ class Config(Settings):
                                       "answer looks at query and imagined cells alone")
     # its training
     loss: str = setting("", "terms and weights, such as answer=1,imagination=1; +discrepancy=0.5 "
-                        "adds to the default: answer=the task's ANSWER_WEIGHT, and imagination=1 "
-                        "or cot=1 if they are trained")
+                        "adds to the default, the task's LOSS")
     inputs: str = setting("", "FILE.py:NAME of your own that changes what the model reads in "
                           "training, see examples/scheduled_sampling.py")
     steps: int = setting(0, "steps of stage 2; 0: as many as the task needs")

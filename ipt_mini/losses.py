@@ -26,30 +26,35 @@ class LossInput(NamedTuple):
     tokenizer: torch.nn.Module = None  # frozen; its codebook (K, D) and its pixel decoder
 
 
-def cross_entropy(batch, segment):
-    """-log P(target), mean over the tokens of one segment."""
-    here = batch.losses_of[segment]
+def cross_entropy(batch, here):
+    """-log P(target), mean over the positions `here` (n,) among the L."""
     logits, targets = batch.logits[:, here].flatten(0, 1), batch.targets[:, here].flatten()
     return F.cross_entropy(logits, targets)
 
 
 def answer(batch):
     """CE(answer): the paper's second term."""
-    return cross_entropy(batch, ANSWER)
+    return cross_entropy(batch, batch.losses_of[ANSWER])
 
 
 def imagination(batch):
     """CE(imagined codes): the discrete stand-in for the paper's rectified flow."""
-    return cross_entropy(batch, IMAGINE)
+    return cross_entropy(batch, batch.losses_of[IMAGINE])
+
+
+def compass(batch):
+    """CE(first imagined code), once more: in PT a compass that says which way one looks. All other
+    codes depend on it, and as one of 25 it would count little."""
+    return cross_entropy(batch, batch.losses_of[IMAGINE][:1])
 
 
 def cot(batch):
     """CE(words of the chain of thought)."""
-    return cross_entropy(batch, THINK)
+    return cross_entropy(batch, batch.losses_of[THINK])
 
 
-LOSSES = {"answer": answer, "imagination": imagination, "cot": cot}
-SEGMENT_OF = {"answer": ANSWER, "imagination": IMAGINE, "cot": THINK}
+LOSSES = {"answer": answer, "imagination": imagination, "compass": compass, "cot": cot}
+SEGMENT_OF = {"answer": ANSWER, "imagination": IMAGINE, "compass": IMAGINE, "cot": THINK}
 
 
 # --------------------------------------------------------------------------- weights, and --loss
@@ -71,12 +76,12 @@ class Term(NamedTuple):
         return value
 
 
-def complete_loss(spec, branches, answer_weight):
-    """The text for `parse_loss`: the terms that these branches can carry if `spec` is empty, those
-    and `spec` if it begins with +."""
+def complete_loss(spec, branches, default):
+    """The text for `parse_loss`: the terms of `default` that these branches can carry if `spec` is
+    empty, those and `spec` if it begins with +."""
     trained = {segment for branch in branches for segment in branch}
-    others = [f"{name}=1" for name in ("imagination", "cot") if SEGMENT_OF[name] in trained]
-    default = ",".join([f"answer={answer_weight}", *others])
+    default = ",".join(part for part in default.split(",")
+                       if SEGMENT_OF.get(part.partition("=")[0], ANSWER) in trained)
     return f"{default},{spec[1:]}" if spec.startswith("+") else spec or default
 
 

@@ -122,7 +122,7 @@ def test_a_supervision_and_a_decode_of_ones_own(world):
     called(f'{TRAIN} --supervision "think imagine answer" --name interleaved')
     folder = "runs/pt-think-imagine-answer-interleaved-s0"
     losses = read(f"{folder}/metrics.json")["log"][0]["losses"]
-    assert set(losses) == {"answer", "imagination", "cot"}
+    assert set(losses) == {"answer", "imagination", "compass", "cot"}
     out = called(f"eval.py {folder} --decode {EXAMPLES}/interleaved.py:interleaved --n 20")
     figures = read(f"{folder}/eval.json")["test"]["interleaved"]
     assert "test interleaved" in out and figures["n"] == 20 and "imagination" in figures
@@ -138,7 +138,7 @@ def test_loss_terms_and_inputs_of_ones_own(world):
         called(f"{TRAIN} --loss +{spec} --inputs {EXAMPLES}/scheduled_sampling.py:{inputs} "
                f"--name {inputs}")
         log = read(f"runs/pt-mixed-{inputs}-s0/metrics.json")["log"]
-        assert set(log[0]["losses"]) == {"answer", "imagination", *terms}
+        assert set(log[0]["losses"]) == {"answer", "imagination", "compass", *terms}
     weights = [torch.load(f"runs/pt-mixed-{name}-s0/checkpoint.pt")["parts"][0]["head.weight"]
                for name in ("own", "random")]
     assert not torch.equal(*weights)
@@ -160,7 +160,7 @@ def test_half_of_the_examples_teach_each_branch():
     assert 5 < len(imagines) < 35
     by_hand = (nats[imagines, P].sum() + nats[others, P + 1].sum()) / B
     assert torch.allclose(half_answer(batch), by_hand)
-    assert torch.allclose(half_imagination(batch), nats[imagines, :P].mean())
+    assert torch.allclose(half_imagination(batch), nats[imagines, :P].mean() + nats[imagines, 0].mean())
     (half_answer(batch) + half_imagination(batch)).backward()
     assert not logits.grad[others][:, :P + 1].any() and not logits.grad[imagines][:, P + 1].any()
     assert logits.grad[others][:, P + 1].any(1).all()
@@ -221,11 +221,11 @@ def test_comparison_refuses(world):
 
 def test_the_term_of_the_guide_is_the_one_that_is_tested(world):
     page = (ROOT / "docs/extend.md").read_text()
-    own = (EXAMPLES / "compass.py").read_text()
-    assert own[own.index("def compass"):].strip() in page
-    called(f"{TRAIN} --loss +{EXAMPLES}/compass.py:compass=0.5 --name compass")
-    log = read("runs/pt-mixed-compass-s0/metrics.json")["log"]
-    assert set(log[0]["losses"]) == {"answer", "imagination", "compass"}
+    own = (EXAMPLES / "nearest.py").read_text()
+    assert own[own.index("def nearest"):].strip() in page
+    called(f"{TRAIN} --loss +{EXAMPLES}/nearest.py:nearest=0.5 --name nearest")
+    log = read("runs/pt-mixed-nearest-s0/metrics.json")["log"]
+    assert set(log[0]["losses"]) == {"answer", "imagination", "compass", "nearest"}
 
 
 def test_every_example_is_tested():

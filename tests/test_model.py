@@ -439,6 +439,18 @@ def test_each_variant_by_hand_and_only_on_imagined_cells(term):
     assert torch.allclose(loss, torch.stack(by_hand).mean(), atol=1e-4)
 
 
+def test_the_compass_term_is_that_of_the_first_imagined_code(data):
+    batch = batch_for(data)
+    loss = LOSSES["compass"](batch)
+    loss.backward()
+    first = batch.losses_of[IMAGINE][0].item()
+    moved = (batch.logits.grad.abs().sum(-1) > 0).any(0)
+    assert moved.nonzero().flatten().tolist() == [first]
+    logs, compass = batch.logits[:, first].log_softmax(1), batch.targets[:, first]
+    assert torch.equal(compass - N_WORDS, near_to_far(data.imagination)[:, 0])
+    assert torch.allclose(loss, -logs[torch.arange(len(logs)), compass].mean())
+
+
 def test_weights_and_their_schedule():
     mixed = branches_of("mixed")
     terms = parse_loss("answer=0.2@0.3:4@0.5,imagination=2", mixed)
@@ -459,17 +471,18 @@ def test_weights_and_their_schedule():
 
 
 def test_the_default_loss_trains_what_the_branches_have():
-    for text, default in (("label", "answer=3"), ("mixed", "answer=3,imagination=1"),
-                          ("text_cot", "answer=3,cot=1"), ("ipt", "answer=3,imagination=1"),
-                          ("think imagine answer", "answer=3,imagination=1,cot=1")):
+    terms = "answer=3@0.5:1@0.7,imagination=1,compass=2,cot=1"
+    answer = "answer=3@0.5:1@0.7"
+    for text, default in (("label", answer), ("mixed", f"{answer},imagination=1,compass=2"),
+                          ("text_cot", f"{answer},cot=1"), ("think imagine answer", terms)):
         branches = branches_of(text)
-        assert complete_loss("", branches, "3") == default
-        assert complete_loss("+my.py:f=0.5", branches, "3") == f"{default},my.py:f=0.5"
-        assert complete_loss("answer=1", branches, "3") == "answer=1"
+        assert complete_loss("", branches, terms) == default
+        assert complete_loss("+my.py:f=0.5", branches, terms) == f"{default},my.py:f=0.5"
+        assert complete_loss("answer=1", branches, terms) == "answer=1"
     mixed = branches_of("mixed")
     for task in TASKS.values():
-        for weight in task.ANSWER_WEIGHT.values():
-            parse_loss(complete_loss("", mixed, weight), mixed)
+        for loss in task.LOSS.values():
+            assert "answer" in parse_loss(complete_loss("", mixed, loss), mixed)
 
 
 def test_a_term_gets_all_that_a_step_knows():

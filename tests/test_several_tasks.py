@@ -40,6 +40,14 @@ def test_every_task_sees_all_of_its_examples():
         assert sorted(torch.cat(batches).tolist()) == list(range(640))
 
 
+def test_a_term_of_one_task_weighs_nothing_in_the_others():
+    config = Config(task="pet,pt,mvc")
+    terms, _ = train.named(config, load_tasks(config.task))
+    assert len({tuple(sorted(of_task)) for of_task in terms.values()}) == 1
+    weights = {name: of_task["compass"].weight(0.5) for name, of_task in terms.items()}
+    assert weights["pet"] == weights["mvc"] == 0 < weights["pt"]
+
+
 def test_steps_are_the_sum_and_the_loss_stays_open():
     tasks = load_tasks("pet,pt,mvc")
     config = train.completed(Config(task="pet,pt,mvc"), tasks)

@@ -6,7 +6,7 @@ from ipt_mini.tasks.examples import Examples, make, splits
 
 TASKS = {"pet": pet, "pt": pt, "mvc": mvc}
 NEEDED = ("NAME", "ANSWERS", "KINDS", "CHANCE", "OWN_WORDS", "MAPS", "STEPS", "CURRICULUM",
-          "CURRICULUM_STEPS", "ANSWER_WEIGHT", "WORLDS", "questions", "rule", "flip", "balance")
+          "CURRICULUM_STEPS", "LOSS", "WORLDS", "questions", "rule", "flip", "balance")
 
 
 def load_task(spec):

@@ -50,7 +50,8 @@ class Folder:
     """The examples of a folder. Every file is read and checked here, before any training."""
     MAPS = ()
     CURRICULUM = CURRICULUM_STEPS = rule = flip = None
-    STEPS, ANSWER_WEIGHT = {"pictures": 1500}, {"pictures": "0.2@0.5:1@0.7"}
+    STEPS = {"pictures": 1500}
+    LOSS = {"pictures": "answer=0.2@0.5:1@0.7,imagination=1,cot=1"}
 
     def __init__(self, path, size=0, patch=8):
         """size: pixels a side that pictures are resized to; 0: as they are. patch: of a code."""

@@ -21,7 +21,8 @@ OWN_WORDS = ()
 MAPS = ("imagination",)         # fields that are seen from above, in first person too
 STEPS = {"cells": 800, "first-person": 1200}    # of the model's training, by world
 CURRICULUM = CURRICULUM_STEPS = None    # shares of the kinds early in training; None: even
-ANSWER_WEIGHT = {"cells": "1", "first-person": "1"}     # of the answer in the loss
+# Its terms, of which a run takes those that it can carry.
+LOSS = dict.fromkeys(("cells", "first-person"), "answer=1,imagination=1,cot=1")
 WORLDS = {  # walls and objects per 25 cells; how many views show a cell of the map, on average
     "train": dict(walls=(1, 3), objects=8, overlap=3.0),
     "dense": dict(walls=(3, 5), objects=11, overlap=3.0),

@@ -18,9 +18,11 @@ OWN_WORDS = ()
 MAPS = ()                       # fields that are seen from above, in first person too
 STEPS = {"cells": 1000, "first-person": 2000}    # of the model's training, by world
 CURRICULUM = CURRICULUM_STEPS = None    # shares of the kinds early in training; None: even
-# Of the answer in the loss: 0.2 early on. First imagine, then answer. In first person imagining
-# takes longer, and beside a weight of 5 it is never learnt.
-ANSWER_WEIGHT = {"cells": "0.2@0.2:5@0.3", "first-person": "0.2@0.5:1@0.7"}
+# Its terms, of which a run takes those that it can carry. The answer has 0.2 early on: first
+# imagine, then answer. In first person imagining takes longer, and beside a weight of 5 it is never
+# learnt.
+LOSS = {"cells": "answer=0.2@0.2:5@0.3,imagination=1,cot=1",
+        "first-person": "answer=0.2@0.5:1@0.7,imagination=1,cot=1"}
 WORLDS = {  # walls and objects per 25 cells; steps from the viewer to X, as a part of the side
     "train": dict(walls=(2, 4), objects=6, steps=(0.2, 0.8)),
     "dense": dict(walls=(4, 6), objects=9, steps=(0.2, 0.8)),

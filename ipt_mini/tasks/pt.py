@@ -29,8 +29,10 @@ STEPS = {"cells": 1000, "first-person": 2200}    # of the model's training, by w
 # gradient descent finds nothing to begin with.
 CURRICULUM = (0.72, 0.13, 0.13, 0.02)
 CURRICULUM_STEPS = {"cells": 1000, "first-person": 500}     # it takes at most
-# Of the answer in the loss: 0.2 early on. First imagine, then answer.
-ANSWER_WEIGHT = {"cells": "0.2@0.5:1@0.7", "first-person": "0.2@0.5:1@0.7"}
+# Its terms, of which a run takes those that it can carry. The answer has 0.2 early on: first
+# imagine, then answer.
+LOSS = {"cells": "answer=0.2@0.5:1@0.7,imagination=1,compass=1,cot=1",
+        "first-person": "answer=0.2@0.5:1@0.7,imagination=1,cot=1"}
 WORLDS = {  # walls (beside 2 next to M) and objects per 25 cells; cells of a route, with its ends
     "train": dict(walls=(2, 4), objects=8, lengths=(3, 5)),
     "dense": dict(walls=(4, 6), objects=9, lengths=(3, 5)),
