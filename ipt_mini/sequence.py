@@ -5,9 +5,9 @@
                   | <answer>                             a branch that answers directly
 
 The prefix carries no loss: views, which attend to each other and to the query, and the query, which
-sees no views. What follows it is a branch: causal, made of segments. A token that names the segment opens it, its content
-follows, and each token predicts the next piece of content: <imagine> predicts c1, c1 predicts c2,
-<answer> the answer. The answer itself is never an input.
+sees no views. What follows it is a branch: causal, made of segments. A token that names the segment
+opens it, its content follows, and each token predicts the next piece of content: <imagine> predicts
+c1, c1 predicts c2, <answer> the answer. The answer itself is never an input.
 With several branches (`mixed`) each of them follows the same prefix and none sees another: one pass
 trains all ways of answering at once.
 

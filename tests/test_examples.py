@@ -160,7 +160,8 @@ def test_half_of_the_examples_teach_each_branch():
     assert 5 < len(imagines) < 35
     by_hand = (nats[imagines, P].sum() + nats[others, P + 1].sum()) / B
     assert torch.allclose(half_answer(batch), by_hand)
-    assert torch.allclose(half_imagination(batch), nats[imagines, :P].mean() + nats[imagines, 0].mean())
+    by_hand = nats[imagines, :P].mean() + nats[imagines, 0].mean()
+    assert torch.allclose(half_imagination(batch), by_hand)
     (half_answer(batch) + half_imagination(batch)).backward()
     assert not logits.grad[others][:, :P + 1].any() and not logits.grad[imagines][:, P + 1].any()
     assert logits.grad[others][:, P + 1].any(1).all()

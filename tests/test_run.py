@@ -71,7 +71,7 @@ def test_run_folder_holds_what_it_should(run):
     assert metrics["machine"]["torch"] == torch.__version__
     assert [row["step"] for row in metrics["log"]] == [2, 4, 6]
     for row in metrics["log"]:
-        assert set(row["losses"]) == {"answer", "imagination"}
+        assert set(row["losses"]) == {"answer", "imagination", "compass"}
         assert set(row["val"]) == {"direct", "imagine", "oracle", "codes", "nats"}
     assert set(metrics["minutes"]) == {"tokenizer", "data", "training", "validation", "test", "all"}
     for name, figures in metrics["test"].items():
@@ -516,7 +516,8 @@ def test_train_from_a_notebook_with_a_term_of_ones_own(world, quick):
     config = {**asdict(Config()), **checkpoint_of(world / "runs/good")["config"],
               "loss": "+mine=0.2@0.3:0.5@0.6", "name": "notebook"}
     folder = train.train(Config(**config), own={"mine": mine})
-    assert set(metrics_of(world / folder)["log"][0]["losses"]) == {"answer", "imagination", "mine"}
+    losses = metrics_of(world / folder)["log"][0]["losses"]
+    assert set(losses) == {"answer", "imagination", "compass", "mine"}
 
 
 def test_into_a_full_device(world):
