@@ -48,7 +48,8 @@ def three(task):
 
 PT = Config(task="pt", steps=2000, name="long")   # `direct` takes twice the steps of `imagine`
 FAMILIES = {
-    "pt": Family(PT, 5, {**three("pt"), "IPT": dict(supervision="ipt")}),
+    "pt": Family(PT, 5, three("pt")),
+    "pt_ipt": Family(PT, 5, {"mixed": {}, "IPT": dict(supervision="ipt")}),
     "pt_half": Family(PT, 5, {"mixed": {}, "half": dict(name="half", loss=HALF)}),
     "pt_controls": Family(PT, 3, {
         "label-only": label_only("pt"),
