@@ -251,7 +251,7 @@ def sequence(path):
     h, w = q.data.imagination.shape[1:]
     order = imagining_order(h, w).argsort().view(h, w).numpy() + 1
     figure, axis = page(462)
-    note(axis, 8, 6, "Prefix: views, query. Views see all of it, the query no views. No loss.", 8, color="black",
+    note(axis, 8, 6, "Prefix: views and query. The query sees no views. No loss.", 8, color="black",
          weight="bold")
     image(axis, q.view, 8, 30, 110)
     note(axis, 8, 142, f"{q.data.views[0].numel()} codes of the view")
