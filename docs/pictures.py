@@ -27,7 +27,7 @@ from matplotlib.figure import Figure  # noqa: E402
 
 from benchmarks import report  # noqa: E402
 from ipt_mini.checkpoint import read_metrics, write_json  # noqa: E402
-from ipt_mini.config import Config, Parser  # noqa: E402
+from ipt_mini.config import VIEWS, Config, Parser  # noqa: E402
 from ipt_mini.dataset import to_data  # noqa: E402
 from ipt_mini.errors import UserError, run_main  # noqa: E402
 from ipt_mini.evaluate import test_run  # noqa: E402
@@ -291,7 +291,7 @@ def grid_lines(axis, numbers, x, y, side):
 
 def imagining(path):
     """An animation: code after code in both worlds, beside the true view."""
-    questions = [asked(views) for views in SIZES]
+    questions = [asked(views) for views in VIEWS]
     titles = ["in cells", "in first person"]
     longest = max(q.codes.size for q in questions)
     figure, axis = page(366)
