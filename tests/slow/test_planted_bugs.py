@@ -30,6 +30,8 @@ BUGS = [
      "((branch[:, None] == branch) & causal)", "causal", "test_model.py"),
     ("the answer sees the views past the imagination", SEQUENCE,
      "mask &= ~(blind", "mask & ~(blind", "test_model.py"),
+    ("the query looks at the views", SEQUENCE,
+     "(segment == QUERY) | (segment == ANSWER)", "(segment == ANSWER)", "test_model.py"),
     ("the answer leaks into the prefix", SEQUENCE,
      "tokens = [data.views.flatten(1) + n_words, data.query]",
      "tokens = [data.views.flatten(1) + n_words, "
@@ -68,8 +70,7 @@ BUGS = [
     ("counts of the views say the answer", EXAMPLES,
      "np.sort(by_key, 1)[:, -2]", "np.sort(by_key, 1)[:, -1]", "test_tasks.py"),
     ("the loss of the answer falls on all that is predicted", LOSSES,
-     "here = batch.losses_of[segment]",
-     "here = torch.arange(batch.targets.shape[1])", "test_model.py"),
+     "batch.losses_of[ANSWER])", "torch.arange(batch.targets.shape[1]))", "test_model.py"),
     ("the model imagines words", GENERATE,
      "pick(stream.predict()[:, n_words:])", "pick(stream.predict())", "test_model.py"),
     ("batches are random draws: some examples are never seen", "train.py",
