@@ -153,7 +153,7 @@ def attention_mask(segment, branch, answer_sees_views=False):
     views and query v q, one imagined cell c, `mixed`: two branches behind one prefix. An answer
     after an imagination does not look at the views. Nor does the query, at which it looks: else it
     may count, say, in the views, and the picture is decoration. What it still knows of them has
-    come through the imagined cells. With answer_sees_views both 0 are 1, as in the paper.
+    come through <imagine> and the cells. With answer_sees_views both 0 are 1, as in the paper.
 
                             v q  i c a  a
         v view              1 1  . . .  .
