@@ -43,9 +43,7 @@ def without_pictures(config, options):
     other settings."""
     if options.joint or options.answer_sees_views:
         return None
-    settings = label_only(config.task, config.views)
-    name = "_".join(part for part in (config.name, settings["name"]) if part)
-    config = replace(config, **{**settings, "name": name})
+    config = replace(config, **label_only(config.task, config.views, config.name))
     return read_metrics(train(tiny(config) if options.quick else config))["test"]["direct"]
 
 

@@ -186,10 +186,11 @@ def interleaved(functions, rounds):
     return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
-def label_only(task, views="cells"):
+def label_only(task, views="cells", name=""):
     """Settings of a run that is taught answers alone, for twice the steps of the main job: its
-    sequences are shorter, and a step takes half the time."""
-    return dict(supervision="label", steps=2 * TASKS[task].STEPS[views], name="twice")
+    sequences are shorter, and a step takes half the time. name: of the run beside it."""
+    return dict(supervision="label", steps=2 * TASKS[task].STEPS[views],
+                name=f"{name}_twice".strip("_"))
 
 
 def tiny(config):

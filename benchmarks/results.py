@@ -60,7 +60,7 @@ FAMILIES = {
         "another's picture": dict(task=f"{EXAMPLES}/controls.py:shuffled"),
     }),
     "pt_label": Family(Config(task="pt", **label_only("pt")), 1, {
-        "as above": {},
+        "the main job's recipe": {},
         "half the learning rates": dict(muon_lr=0.01, adam_lr=0.0015, name="slow"),
         "twice the learning rates": dict(muon_lr=0.04, adam_lr=0.006, name="fast"),
         "weight decay 0.1": dict(weight_decay=0.1, name="decay"),
