@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, TINY, call
 
 from docs import pictures
 from ipt_mini import plots
@@ -65,3 +65,25 @@ def test_curves_of_any_way_of_answering(names, tmp_path):
     log = [dict(step=step, losses=dict(answer=1.0), val=val) for step in (1, 2)]
     plots.curves(log, dict(chance=0.25), tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture(scope="module")
+def tiny_runs(tmp_path_factory):
+    """Inside, the pictures show tiny runs."""
+    root = tmp_path_factory.mktemp("drawn")
+
+    def trained(task, views="cells"):
+        folder = root / f"{task}-{views}"
+        code, _, err = call(f"train.py --task {task} --views {views} {TINY} --out {folder}")
+        assert code == 0, err
+        return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "trained", trained)
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", pictures.PICTURES)
+def test_every_picture_can_be_drawn(name, tiny_runs, tmp_path):
+    pictures.PICTURES[name].draw(tmp_path / name)
+    assert (tmp_path / name).read_bytes()[:3] in (b"\x89PN", b"GIF")
