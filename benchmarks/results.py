@@ -24,14 +24,14 @@ from ipt_mini.errors import UserError
 from ipt_mini.evaluate import OTHER_ANSWER, evaluate, replacement_test
 from ipt_mini.run import load_run, pick_device
 from ipt_mini.side_by_side import side_by_side
-from ipt_mini.tasks import splits
+from ipt_mini.tasks import TASKS, splits
 from train import step_of, train
 
 NOTE = ("{seeds} seeds, the same {n:,} questions. Right: over the questions of all seeds, with its "
         "95% Wilson interval. Out of distribution: the mean. At equal compute: when a run has "
         "computed as much as the cheapest has at its end.")
 EXAMPLES = os.path.relpath(ROOT / "examples")      # it becomes part of a run's settings
-HALF = f"{EXAMPLES}/half.py:half_answer=0.2@0.5:1@0.7,{EXAMPLES}/half.py:half_imagination=1"
+HALF = f"{EXAMPLES}/half.py:half_answer=0.2@0.3:1@0.4,{EXAMPLES}/half.py:half_imagination=1"
 
 
 class Family(NamedTuple):
@@ -46,7 +46,8 @@ def three(task):
     return {"label-only": label_only(task), "text CoT": dict(supervision="text_cot"), "mixed": {}}
 
 
-PT = Config(task="pt", steps=2000, name="long")   # `direct` takes twice the steps of `imagine`
+# `direct` takes twice the steps of `imagine`.
+PT = Config(task="pt", steps=2 * TASKS["pt"].STEPS["cells"], name="long")
 FAMILIES = {
     "pt": Family(PT, 5, three("pt")),
     "pt_ipt": Family(PT, 5, {"mixed": {}, "IPT": dict(supervision="ipt")}),

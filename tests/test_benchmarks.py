@@ -6,7 +6,7 @@ from conftest import ROOT, script, snapshot
 
 SCRIPTS = {"main_job": "--seeds 1 --tasks pt", "soak": "", "speed": "", "probes": "",
            "laboratory": "--task pt --views cells", "tokenizers": "",
-           "results": "--families mvc"}
+           "results": "--families mvc", "growth": ""}
 
 
 def published():
