@@ -7,6 +7,8 @@ vector-quantize-pytorch. The work does not depend on weights, so they are random
 """
 from report import arguments, gpt2, installed, interleaved, run_main, table, write
 
+import time
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -18,11 +20,14 @@ from ipt_mini.dataset import prepare, tokenizer_pictures
 from ipt_mini.generate import DECODES, as_picture, decode
 from ipt_mini.run import answer_ids, new_model
 from ipt_mini.sequence import ANSWER, IMAGINE, layout, pack
+from ipt_mini.side_by_side import side_by_side
 from ipt_mini.tasks import TASKS, make, pt
 from ipt_mini.tasks.grid import render
 from ipt_mini.tasks.words import WORDS
-from ipt_mini.tokenizer import Tokenizer, to_images
-from train import named, train_step, training_of
+from ipt_mini.tokenizer import SIZES, Tokenizer, to_images
+from train import named, step_of, train_step, training_of
+
+VOCABULARY = len(WORDS) + SIZES["cells"]["n_codes"]
 
 
 def any_tokenizer():
@@ -94,7 +99,7 @@ def our_step(config):
 
 def gpt2_step(config, tokens):
     """A training step of GPT-2 with AdamW and a loss on every token."""
-    model = gpt2(config, len(WORDS) + Tokenizer.n_codes, tokens.shape[1])
+    model = gpt2(config, VOCABULARY, tokens.shape[1])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 
     def step():
@@ -130,6 +135,29 @@ def training_rows(widths, side, rounds):
         s = seconds[name]
         yield [name, f"{1000 * s:.0f}", f"{config.batch_size / s:,.0f}", f"{n / s:,.0f}",
                f"{work[name] / 1e9:.1f}", f"{100 * work[name] / s / peak:.0f}%"]
+
+
+# ------------------------------------------------------------------------------------ several seeds
+def many_steps(config, line=None):
+    """Make the data of a run and learn from as many batches as it has steps."""
+    step = step_of(config)
+    for _ in range(config.steps):
+        step()
+
+
+def seeds_rows(steps, rounds):
+    """A pair of seeds, one after the other on all cores or side by side with half of them each."""
+    configs = [Config(device="cpu", seed=seed, steps=steps) for seed in range(2)]
+    step_of(configs[0])                              # the tokenizer, which they share
+    seconds = {"one after the other": [], "side by side": []}
+    for _ in range(rounds):
+        for jobs, times in enumerate(seconds.values(), 1):
+            began = time.perf_counter()
+            side_by_side(many_steps, configs, jobs)
+            times.append(time.perf_counter() - began)
+    best = {name: min(times) for name, times in seconds.items()}
+    for name, s in best.items():
+        yield [name, f"{s:.0f}", f"{3600 / s:.0f}", f"{best['one after the other'] / s:.2f}"]
 
 
 # --------------------------------------------------------------------------------------- answering
@@ -168,7 +196,7 @@ def answering_rows(n, n_few, rounds):
     assert torch.equal(ways["imagine"](data), ways["imagine, no cache"](data))
     if installed("transformers"):
         prompt = pack(data, ((ANSWER,),), model.n_words)[0]
-        library = gpt2(config, len(WORDS) + Tokenizer.n_codes, prompt.shape[1] + new).eval()
+        library = gpt2(config, VOCABULARY, prompt.shape[1] + new).eval()
 
         def generated(length):
             def answer(d):
@@ -197,12 +225,14 @@ def main():
     quantizer = quantizers(2 if quick else 200)
     widths, side = ((16,), 256) if quick else ((64, 128, 256), 2048)
     training = [*training_rows(widths, side, 1 if quick else 20)]
+    seeds = [*seeds_rows(*((2, 1) if quick else (300, 3)))]
     answering = [*answering_rows(*((8, 2, 1) if quick else (500, 20, 5)))]
     write("speed", options, [
         table(["data, one thread", "questions made/s", "drawn/s", "encoded/s"], data),
         table(["tokenizer, quantizer", "steps/s", "time, ours = 1"], quantizer),
         table(["training, PT", "ms a step", "questions/s", "tokens/s", "GFLOP a step", "MFU"],
               training),
+        table(["two seeds of PT, 300 steps", "seconds", "pairs an hour", "times as many"], seeds),
         table(["answering, PT", "questions/s, in one batch", "questions/s, one at a time"],
               answering),
     ], {}, ["Compare within a table only: its rows were measured turn by turn. MFU: share of the "

@@ -5,7 +5,7 @@ import pytest
 from conftest import ROOT, script, snapshot
 
 SCRIPTS = {"main_job": "--seeds 1 --tasks pt", "soak": "", "speed": "", "probes": "",
-           "laboratory": "--task pt --views cells", "tokenizers": "",
+           "laboratory": "--task pt --views cells", "quantizers": "",
            "results": "--families mvc", "growth": ""}
 
 

@@ -1,6 +1,6 @@
 """How good are codes of first-person pictures? Ours beside no codes, FSQ, and a library's VQ.
 
-    python benchmarks/tokenizers.py        about eight minutes on two cores
+    python benchmarks/quantizers.py        about eight minutes on two cores
 
 The same encoder and decoder, training pictures, optimizer and steps for all. PSNR is that of
 held-out pictures, drawn in changing light, against the clean drawing.
@@ -94,7 +94,7 @@ def main():
         makers["vector-quantize-pytorch, 512 codes"] = LibraryVQ
     rows = [row_of(name, make, steps, pictures, held_out) for name, make in makers.items()]
     note = f"{steps} steps, seed 0, {len(held_out[draw].cells):,} held-out pictures."
-    write("tokenizers", options, [table(
+    write("quantizers", options, [table(
         ["quantizer", "seconds", "PSNR of pictures, dB", "cells of maps right, %", "codes used, %",
          "perplexity"], rows)], {}, [note])
 
