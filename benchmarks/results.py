@@ -31,7 +31,7 @@ NOTE = ("{seeds} seeds, the same {n:,} questions. Right: over the questions of a
         "95% Wilson interval. Out of distribution: the mean. At equal compute: when a run has "
         "computed as much as the cheapest has at its end.")
 EXAMPLES = os.path.relpath(ROOT / "examples")      # it becomes part of a run's settings
-HALF = f"{EXAMPLES}/half.py:half_answer=0.2@0.3:1@0.4,{EXAMPLES}/half.py:half_imagination=1"
+HALF = f"{EXAMPLES}/half.py:half_answer=0.2@0.5:1@0.7,{EXAMPLES}/half.py:half_imagination=1"
 
 
 class Family(NamedTuple):

@@ -240,8 +240,8 @@ def mask(path):
             axis.plot(*line, color="black", linewidth=0.6)
     note(axis, 4, 4, "A row may attend to\nthe blue columns.")
     note(axis, 8, top + side + 8, "The first <answer> comes after the imagination, the last one is "
-         "direct:\ntwo branches, and neither sees the other. Rows and columns of one\ntoken are "
-         "drawn thicker.")
+         "direct:\ntwo branches, and neither sees the other. One token is drawn as wide\n"
+         "as four of the cells.")
     write(figure, path)
 
 
@@ -268,7 +268,7 @@ def sequence(path):
     arrow(axis, (286, 252), (302, 252))
     box(axis, 304, 242, 84, 20, q.right, TARGET, weight="bold")
     note(axis, 304, 266, "target")
-    note(axis, 224, 196, "<answer> sees only query\nand imagination, no views.")
+    note(axis, 224, 196, "<answer> sees query, <imagine>\nand its cells, no views.")
     note(axis, 8, 350, "Branch 2: answer directly. It does not see branch 1.", 8, color="black",
          weight="bold")
     box(axis, 8, 374, 60, 20, "<answer>", NO_LOSS)
@@ -357,14 +357,15 @@ def bar(axis, y, by_seed, colour):
 
 
 def claims(path):
-    """Answers without a picture over the training of PT, by what is taught; a line a seed."""
+    """Answers of PT over its training, without a picture or after words, by what is taught."""
     curves = {}
     for arm, runs in report.read("claims_pt")["figures"].items():
         logs = [[row["val"] for row in run["log"]] for run in runs]
         steps = [row["step"] for row in runs[0]["log"]]
-        for way in {"direct", "think"}.intersection(logs[0][0]):
-            values = [[row[way] for row in log] for log in logs]
-            curves[f"{arm}, {way}"] = steps, values
+        for way, words in ("direct", "answers at once"), ("think", "answers after words"):
+            if way in logs[0][0]:
+                values = [[row[way] for row in log] for log in logs]
+                curves[f"{arm}, {words}"] = steps, values
     by_seed(curves, TASKS["pt"].CHANCE, "validation accuracy", path)
 
 

@@ -96,7 +96,7 @@ class Config(Settings):
                              high=10)
     weight_decay: float = setting(0.0, "of both")
     cooldown: float = setting(0.4, "last part of the steps: the rate falls to 0", high=1)
-    curriculum: float = setting(0.8, "first part of the steps, with the shares of kinds that the "
+    curriculum: float = setting(0.5, "first part of the steps, with the shares of kinds that the "
                                 "task's CURRICULUM gives; at most its CURRICULUM_STEPS", high=1)
     eval_every: int = setting(100, "steps between validations and checkpoints", low=1)
 
