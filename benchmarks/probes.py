@@ -163,7 +163,7 @@ def main():
              for r in rows]
     note = f"Accuracy in % on {n_test:,} test questions, after training on {n_train:,}."
     write("probes", options, [table(["task", "known", "boosted trees", "linear"], shown)], rows,
-          [note, *NOTES])
+          [note, *NOTES], of="data")
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def main():
     note = f"{steps} steps, seed 0, {len(held_out[draw].cells):,} held-out pictures."
     write("quantizers", options, [table(
         ["quantizer", "seconds", "PSNR of pictures, dB", "cells of maps right, %", "codes used, %",
-         "perplexity"], rows)], {}, [note])
+         "perplexity"], rows)], {}, [note], of="tokenizer")
 
 
 if __name__ == "__main__":

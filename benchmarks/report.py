@@ -41,15 +41,21 @@ MISSING = "*Not measured yet.*\n"
 STALE = "*Measured with other defaults; not shown.*\n"
 
 
-def defaults(views="cells"):
-    """A short digest of what a figure in one of the two worlds depends on: settings, tasks, data,
-    sizes of the networks."""
-    facts = [Config(), SUPERVISION, Tokenizer.warmup, Tokenizer.beta, TOKENIZER_STEPS[views]]
+def defaults(views="cells", of="runs"):
+    """A short digest of what a figure in one of the two worlds depends on: one of the `data` on
+    worlds, words and pictures; of the `tokenizer`, on its settings and size, too; of `runs`, on
+    all settings, recipes of the tasks, and sizes of the networks."""
+    facts, tokenizer = [], Tokenizer(views)
+    if of == "runs":
+        facts += [Config(), SUPERVISION]
+    if of != "data":
+        facts += [Tokenizer.warmup, Tokenizer.beta, TOKENIZER_STEPS[views]]
     for name, task in TASKS.items():
-        facts += [task.WORLDS, task.STEPS[views], task.CURRICULUM, task.LOSS[views]]
-        facts.append(fingerprint(Config(task=name, views=views), [task]))
-    tokenizer = Tokenizer(views)
-    networks = [tokenizer, Model(Config(), len(WORDS), *tokenizer.codebook.shape)]
+        recipe = [task.STEPS[views], task.CURRICULUM, task.LOSS[views]] if of == "runs" else []
+        facts += [task.WORLDS, *recipe, fingerprint(Config(task=name, views=views), [task])]
+    networks = [] if of == "data" else [tokenizer]
+    if of == "runs":
+        networks.append(Model(Config(), len(WORDS), *tokenizer.codebook.shape))
     facts += [[tuple(p.shape) for p in network.parameters()] for network in networks]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:8]
 
@@ -68,12 +74,13 @@ def table(head, rows):
     return dict(head=head, rows=rows)
 
 
-def write(name, options, tables, figures, notes=()):
+def write(name, options, tables, figures, notes=(), of="runs"):
     """Write results/NAME.json and print it as Markdown. tables: what the page shows; figures: more.
+    of: what they depend on, see `defaults`.
     A quick run writes into the working directory instead: its figures say nothing."""
     views = getattr(options, "views", "cells")
-    result = dict(stamp=stamp(), views=views, fingerprint=defaults(views), notes=list(notes),
-                  tables=tables, figures=figures)
+    result = dict(stamp=stamp(), views=views, of=of, fingerprint=defaults(views, of),
+                  notes=list(notes), tables=tables, figures=figures)
     folder = Path("results-quick") if options.quick else RESULTS
     folder.mkdir(exist_ok=True)
     write_json(folder / f"{name}.json", result)
@@ -93,7 +100,7 @@ def stale():
     """Names of the results that were measured with other defaults."""
     results = {path.stem: read(path.stem) for path in sorted(RESULTS.glob("*.json"))}
     return [name for name, result in results.items()
-            if result["fingerprint"] != defaults(result.get("views", "cells"))]
+            if result["fingerprint"] != defaults(result["views"], result.get("of", "runs"))]
 
 
 def listed(values):

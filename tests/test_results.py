@@ -8,7 +8,7 @@ from conftest import ROOT
 from benchmarks import report
 
 RESULT = dict(stamp=dict(command="python benchmarks/some.py", where="a machine", date="2026-01-02"),
-              notes=["A note."], figures={},
+              views="cells", notes=["A note."], figures={},
               tables=[dict(head=["", "PT"], rows=[["right, %", 99.5]])])
 TABLE = ("`python benchmarks/some.py`: a machine, 2026-01-02.\nA note.\n\n"
          "|  | PT |\n|---|---|\n| right, % | 99.5 |\n")
@@ -19,7 +19,7 @@ def house(tmp_path, monkeypatch):
     """A repository with one page and one result, measured with the present defaults."""
     monkeypatch.setattr(report, "ROOT", tmp_path)
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(report, "defaults", lambda views="cells": "now")
+    monkeypatch.setattr(report, "defaults", lambda views="cells", of="runs": "now")
     (tmp_path / "results").mkdir()
     page = tmp_path / "README.md"
     page.write_text("before\n<!-- some -->\n<!-- /some -->\nafter\n")
@@ -90,13 +90,16 @@ def test_a_missing_result_is_said_in_one_line(house, monkeypatch):
     assert house.read_text().count(report.MISSING) == 1
 
 
+KINDS = "data", "tokenizer", "runs"          # what a result depends on
+
+
 @pytest.fixture(scope="module")
 def present():
-    return report.defaults()
+    return [report.defaults(of=of) for of in KINDS]
 
 
 def test_the_fingerprint_is_the_same_twice(present):
-    assert report.defaults() == present
+    assert report.defaults() == present[-1] and len(set(present)) == len(KINDS)
 
 
 def change_config(monkeypatch):
@@ -126,8 +129,11 @@ def change_glyph(monkeypatch):
     monkeypatch.setattr(grid, "_LIT", grid._LIT[:, ::-1])
 
 
-@pytest.mark.parametrize("change", [change_config, change_world, change_steps, change_supervision,
-                                    change_tokenizer, change_glyph])
-def test_another_default_makes_results_stale(change, present, monkeypatch):
+@pytest.mark.parametrize("change, stale", [
+    (change_config, "runs"), (change_steps, "runs"), (change_supervision, "runs"),
+    (change_tokenizer, "tokenizer runs"), (change_world, "data tokenizer runs"),
+    (change_glyph, "data tokenizer runs")])
+def test_another_default_makes_results_stale_that_depend_on_it(change, stale, present, monkeypatch):
     change(monkeypatch)
-    assert report.defaults() != present
+    changed = [of for of, before in zip(KINDS, present) if report.defaults(of=of) != before]
+    assert changed == stale.split()
