@@ -63,12 +63,14 @@ def replace_one(run, options):
     examples, data = run.prepare(names[0], options.n)
     rows = replacement_test(run, data, examples)
     for r in rows:
+        follows = (f"follows it in {r['follows']}% of the {r['n_readable']} that imply an answer"
+                   if r["n_readable"] else "implies no answer")
         print(f"picture: {r['picture']:24} right {r['accuracy']}% [{r['low']}, {r['high']}] "
-              f"n {r['n']}, follows the picture {r['follows']}% n {r['n_readable']}")
+              f"n {r['n']}, {follows}")
     flips = flip_test(run, data, examples)
     for r in flips:
         print(f"opposite question, {r['decode']}: right {r['accuracy']}% [{r['low']}, {r['high']}] "
-              f"n {r['n']}, the old answer {r['stays']}%")
+              f"n {r['n']}, still the old answer {r['stays']}%")
     write_json(run.path / f"{run.titled('replace')}.json",
                dict(machine=machine(), split=names[0], rows=rows, flips=flips))
 

@@ -370,7 +370,8 @@ def tell(folder):
     with blame(folder / "metrics.json"):
         print("\n".join(lines({name: figures for name, figures in metrics.items()
                                if name.startswith("test")})))
-        print(f"{folder}: {metrics['minutes']['all']} minutes in all, pictures in it")
+        print(f"{folder}: {metrics['minutes']['all']} minutes in all; see samples.png, "
+              "curve.png and tokenizer.png there")
 
 
 def say_what_next(config, folder):
