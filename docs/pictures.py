@@ -268,7 +268,7 @@ def sequence(path):
     arrow(axis, (286, 252), (302, 252))
     box(axis, 304, 242, 84, 20, q.right, TARGET, weight="bold")
     note(axis, 304, 266, "target")
-    note(axis, 224, 196, "<answer> sees query, <imagine>\nand its cells, no views.")
+    note(axis, 224, 196, "<answer> sees the query,\n<imagine> and the cells,\nbut no views.")
     note(axis, 8, 350, "Branch 2: answer directly. It does not see branch 1.", 8, color="black",
          weight="bold")
     box(axis, 8, 374, 60, 20, "<answer>", NO_LOSS)

@@ -89,7 +89,7 @@ def by_seed(groups, chance, ylabel, path):
         axis.plot(steps, np.transpose(values), color=color, alpha=0.35, linewidth=0.8)
         axis.plot(steps, np.mean(values, 0), color=color, linewidth=2, label=name)
     axis.axhline(chance, color="0.5", linestyle=":", label="chance")
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(frameon=False, fontsize=7, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
     axis.set(xlabel="step", ylabel=ylabel, ylim=(0, 1.02))
     axis.grid(alpha=0.3)
     write(figure, path)
