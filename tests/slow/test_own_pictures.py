@@ -16,7 +16,7 @@ from ipt_mini.dataset import tasks_of
 from ipt_mini.evaluate import decibels
 from ipt_mini.tasks import make
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 PET = "--steps 1000 --loss answer=0.2@0.2:5@0.3,imagination=1 --device cpu"
 COUNTS = {"train": 2000, "val": 20, "test": 300}
 LIBRARIES = {"photos_folder.py": "skimage", "mazes_folder.py": "maze_dataset",

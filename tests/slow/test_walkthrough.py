@@ -5,10 +5,10 @@ import re
 import pytest
 from conftest import ONE_THREAD, ROOT
 
-pytestmark = pytest.mark.slow
 NOTEBOOK = ROOT / "walkthrough.ipynb"
 
 
+@pytest.mark.long
 def test_every_cell_runs_from_an_empty_folder(tmp_path):
     nbformat = pytest.importorskip("nbformat", reason="jupyter: see requirements-dev.txt")
     nbclient = pytest.importorskip("nbclient", reason="jupyter: see requirements-dev.txt")
