@@ -75,7 +75,7 @@ def test_two_processes_learn_what_one_does(tmp_path, monkeypatch):
     assert [row["step"] for row in two] == [5, 10, 15, 20]
     for a, b in zip(one, two):
         assert a["losses"] == pytest.approx(b["losses"], abs=1e-4)
-        assert a["losses"].keys() == {"answer", "imagination", "latent"}
+        assert a["losses"].keys() == {"answer", "compass", "imagination", "latent"}
     assert one[-1]["losses"]["imagination"] < one[0]["losses"]["imagination"] - 0.5
 
     # What one process began, two bring to the same end.
