@@ -21,12 +21,11 @@ from ipt_mini.side_by_side import side_by_side
 from ipt_mini.tasks import TASKS
 from train import named, step_of, train, train_step, training_of
 
-# What grows, and by which number its size is told: the default has the first one.
-GROWN = {
-    "grid": (5, 7, 9),
-    "n_embd": (128, 256),
-    "n_layer": (2, 4),
-    "n_train": (20_000, 200_000),
+GROWN = {                     # beyond the default of Config
+    "grid": (7, 9),
+    "n_embd": (256,),
+    "n_layer": (4,),
+    "n_train": (200_000,),
 }
 GOAL = 0.9                    # of the validation questions, after the own picture
 
@@ -35,7 +34,7 @@ def configs_of(task, quick):
     """{(setting, value): Config}, the default first."""
     base = Config(task=task, steps=2 * TASKS[task].STEPS["cells"], device=pick_device("auto"))
     found = {("default", ""): replace(base, name="long")}
-    for setting, (_, *values) in GROWN.items():
+    for setting, values in GROWN.items():
         for value in values:
             name = f"long_{setting}{value}"
             found[setting, value] = replace(base, name=name, **{setting: value})
@@ -62,7 +61,7 @@ def row_of(setting, value, config, seconds, memory, usual):
     """Size, cost, and what was learnt. usual: seconds of a step of the default."""
     metrics = read_metrics(folder_of(config))
     steps = steps_to(metrics["log"], "imagine", GOAL)
-    growth = value / GROWN[setting][0] if value else 1
+    growth = value / getattr(Config, setting) if value else 1
     exponent = f"{log(seconds / usual) / log(growth):.1f}" if growth > 1 else "-"
     reached = [steps, f"{steps * seconds / 60:.1f}"] if steps else ["never", "-"]
     test = metrics["test"]

@@ -50,6 +50,19 @@ def test_published_results_are_whole():
         assert len(result["fingerprint"]) == 8
 
 
+def test_the_readme_quotes_the_published_claims():
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    mixed, label = (report.read("claims_pt")["figures"][arm] for arm in ("mixed", "label-only"))
+
+    def of(runs, way):
+        return [run["splits"]["test"][way]["accuracy"] for run in runs]
+    direct = [round(accuracy) for accuracy in of(mixed, "direct")]
+    assert sorted(direct) == [51, 51, 100, 100, 100] and "100% in three of five runs" in readme
+    assert "The other two stop at 51%" in readme
+    assert round(sum(of(label, "direct")) / 5) == 25 and "stays at chance, 25%" in readme
+    assert round(sum(of(mixed, "imagine")) / 5, 1) == 99.9 and "it is right in 99.9%" in readme
+
+
 def test_a_page_gets_the_table_between_its_marks(house, monkeypatch):
     call(monkeypatch)
     assert house.read_text() == f"before\n<!-- some -->\n{TABLE}<!-- /some -->\nafter\n"
