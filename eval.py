@@ -1,4 +1,4 @@
-"""Test runs: accuracy by way of answering, quality of the imagination, and mistakes in words.
+"""Test runs: accuracy by way of answering, and quality of the imagination.
 
     python eval.py runs/pt-mixed-s0               the test split and those out of distribution
     python eval.py runs/pt-mixed-s0 --replace     is the imagination used?

@@ -69,7 +69,8 @@ class Training(NamedTuple):
 def training_set(run, terms):
     """Scenes -> pixels -> codes -> sequences for the Run's task, once for the whole training."""
     config = run.config
-    examples, data = run.prepare("train", config.n_train)
+    n_read = config.steps * config.batch_size
+    examples, data = run.prepare("train", min(config.n_train, n_read))
     tokens, targets = pack(data, config.branches, run.model.n_words)
     where = layout(data, config.branches, config.answer_sees_views)
     shares, most = run.task.CURRICULUM, run.task.CURRICULUM_STEPS

@@ -2,8 +2,8 @@
 
     python benchmarks/growth.py            about 40 minutes on two cores; rerun to resume
 
-PT with twice the steps of the main job, one thing larger at a time. All else stays the default,
-the learning rates too. Seconds of a step are measured turn by turn, memory in a process of its own.
+The main job of PT, one thing larger at a time. All else stays the default, the learning rates too.
+Seconds of a step are measured turn by turn, memory in a process of its own.
 """
 from report import arguments, interleaved, run_main, table, tiny, write
 
@@ -18,7 +18,6 @@ from ipt_mini.checkpoint import folder_of, read_metrics
 from ipt_mini.config import Config
 from ipt_mini.run import load_run, pick_device
 from ipt_mini.side_by_side import side_by_side
-from ipt_mini.tasks import TASKS
 from train import named, step_of, train, train_step, training_of
 
 GROWN = {                     # beyond the default of Config
@@ -32,12 +31,11 @@ GOAL = 0.9                    # of the validation questions, after the own pictu
 
 def configs_of(task, quick):
     """{(setting, value): Config}, the default first."""
-    base = Config(task=task, steps=2 * TASKS[task].STEPS["cells"], device=pick_device("auto"))
-    found = {("default", ""): replace(base, name="long")}
+    base = Config(task=task, device=pick_device("auto"))
+    found = {("default", ""): base}
     for setting, values in GROWN.items():
         for value in values:
-            name = f"long_{setting}{value}"
-            found[setting, value] = replace(base, name=name, **{setting: value})
+            found[setting, value] = replace(base, name=f"{setting}{value}", **{setting: value})
     if quick:
         found = {key: tiny(config) for key, config in found.items()}
     return found

@@ -4,8 +4,8 @@
     python benchmarks/results.py --families pt     rerun to resume; finished runs are kept
 
 A family is a row of arms: one task, taught in several ways, with the same examples and seeds. So
-arms are compared seed by seed. Their steps are the same; only PET and MVC have twice as many for
-label-only, where a step takes half the time. Tests are read when all runs of a family are trained.
+arms are compared seed by seed. Their steps are the same; only label-only has twice as many, where a
+step takes half the time. Tests are read when all runs of a family are trained.
 """
 from report import (ROOT, arguments, interleaved, label_only, listed, need, pooled, run_main, table,
                     tiny, write)
@@ -24,14 +24,14 @@ from ipt_mini.errors import UserError
 from ipt_mini.evaluate import OTHER_ANSWER, evaluate, replacement_test
 from ipt_mini.run import load_run, pick_device
 from ipt_mini.side_by_side import side_by_side
-from ipt_mini.tasks import TASKS, splits
+from ipt_mini.tasks import splits
 from train import step_of, train
 
 NOTE = ("{seeds} seeds, the same {n:,} questions. Right: over the questions of all seeds, with its "
         "95% Wilson interval. Out of distribution: the mean. At equal compute: when a run has "
         "computed as much as the cheapest has at its end.")
 EXAMPLES = os.path.relpath(ROOT / "examples")      # it becomes part of a run's settings
-HALF = f"{EXAMPLES}/half.py:half_answer=0.2@0.5:1@0.7,{EXAMPLES}/half.py:half_imagination=1"
+HALF = f"{EXAMPLES}/half.py:half_answer=0.3@0.15:4@0.25,{EXAMPLES}/half.py:half_imagination=1"
 
 
 class Family(NamedTuple):
@@ -46,8 +46,7 @@ def three(task):
     return {"label-only": label_only(task), "text CoT": dict(supervision="text_cot"), "mixed": {}}
 
 
-# `direct` takes twice the steps of `imagine`.
-PT = Config(task="pt", steps=2 * TASKS["pt"].STEPS["cells"], name="long")
+PT = Config(task="pt")
 FAMILIES = {
     "pt": Family(PT, 5, three("pt")),
     "pt_ipt": Family(PT, 5, {"mixed": {}, "IPT": dict(supervision="ipt")}),
@@ -61,7 +60,7 @@ FAMILIES = {
         "another's picture": dict(task=f"{EXAMPLES}/controls.py:shuffled"),
     }),
     "pt_label": Family(Config(task="pt", **label_only("pt")), 1, {
-        "the main job's recipe": {},
+        "label-only as above": {},
         "half the learning rates": dict(muon_lr=0.01, adam_lr=0.0015, name="slow"),
         "twice the learning rates": dict(muon_lr=0.04, adam_lr=0.006, name="fast"),
         "weight decay 0.1": dict(weight_decay=0.1, name="decay"),

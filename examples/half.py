@@ -2,7 +2,7 @@ r"""The paper's way to mix: half of the examples imagine before they answer, the
 directly. (`mixed` trains both branches on every example, in one pass.)
 
     python train.py --task pt --name half \
-        --loss examples/half.py:half_answer=0.2@0.5:1@0.7,examples/half.py:half_imagination=1
+        --loss examples/half.py:half_answer=0.3@0.15:4@0.25,examples/half.py:half_imagination=1
 """
 import torch.nn.functional as F
 

@@ -65,7 +65,8 @@ class Config(Settings):
     # the world and its tokenizer
     grid: int = setting(5, "cells a side of every scene and view", GRIDS)
     views: str = setting("cells", "how views are drawn; maps stay maps", VIEWS)
-    n_train: int = setting(20000, "training examples; of a folder, at most", low=64, high=10**7)
+    n_train: int = setting(80000, "training examples, at most: no more are made than are read",
+                           low=64, high=10**7)
     n_val: int = setting(500, "validation examples", low=16, high=10**6)
     n_test: int = setting(2000, "test examples of each split", low=16, high=10**6)
     data_seed: int = setting(0, "of data and tokenizer: equal for runs to be compared")
@@ -96,7 +97,7 @@ class Config(Settings):
                              high=10)
     weight_decay: float = setting(0.0, "of both")
     cooldown: float = setting(0.4, "last part of the steps: the rate falls to 0", high=1)
-    curriculum: float = setting(0.5, "first part of the steps, with the shares of kinds that the "
+    curriculum: float = setting(0.75, "first part of the steps, with the shares of kinds that the "
                                 "task's CURRICULUM gives; at most its CURRICULUM_STEPS", high=1)
     eval_every: int = setting(100, "steps between validations and checkpoints", low=1)
 

@@ -14,7 +14,7 @@ from ipt_mini.generate import DECODES, decode, decodes_of
 from ipt_mini.run import answer_ids, load_run, pick_device
 from ipt_mini.sequence import ANSWER, IMAGINE, layout, pack
 from ipt_mini.tasks.examples import splits
-from ipt_mini.tasks.grid import NAMES, NOISE, OBJECT, nearest_glyph, render
+from ipt_mini.tasks.grid import NOISE, OBJECT, nearest_glyph, render
 from ipt_mini.tasks.words import UNREADABLE, text, vocabulary
 from ipt_mini.tokenizer import usage
 
@@ -100,16 +100,12 @@ def figures_of(run, examples, data, out):
     if out.imagination is not None:
         pixels = run.tokenizer.decode(out.imagination)
         if run.task.rule:
-            shown, true = run.read(pixels), examples.imagination
-            quality = imagination_quality(run.task, examples, shown, answer)
+            quality = imagination_quality(run.task, examples, run.read(pixels), answer)
         else:
-            shown, true = out.imagination.cpu().numpy(), data.imagination.cpu().numpy()
-            quality = dict(codes=percent(shown == true),
-                           exact_images=percent((shown == true).all((1, 2))))
+            codes = (out.imagination == data.imagination).cpu().numpy()
+            quality = dict(codes=percent(codes), exact_images=percent(codes.all((1, 2))))
         quality["psnr"] = decibels(pixels, run.paint("imagination", examples.imagination))
         figures["imagination"] = quality
-        figures["mistakes"] = [mistake(run.task, examples.take(e), shown[e], true[e], answer[e])
-                               for e in np.flatnonzero(~right)[:3]]
     return figures
 
 
@@ -122,19 +118,6 @@ def imagination_quality(task, examples, cells, answer):
                 exact_images=percent(right.all((1, 2))),
                 rule_reads_right=percent(read == examples.answer),
                 answer_agrees_with_picture=percent(read == answer))
-
-
-def mistake(task, example, shown, true, answer):
-    """One wrong answer in words. shown, true: cells of the imagination, or its codes."""
-    words, wrong = vocabulary(task), np.argwhere(shown != true)
-    names = NAMES if task.rule else range(2**31)
-    picture = "the imagined picture is exact"
-    if len(wrong):
-        row, col = wrong[-1]
-        picture = (f"{len(wrong)} imagined cells differ, such as row {row} column {col}: "
-                   f"{names[shown[row, col]]} for {names[true[row, col]]}")
-    return (f'"{text(example.query, words)}" answered {words[answer]}, right is '
-            f"{words[example.answer]}; {picture}")
 
 
 # --------------------------------------------------------------- the replacement test (2605.21642)
@@ -322,4 +305,3 @@ def lines(report):
             yield "    " + listed({kind: g["accuracy"] for kind, g in f["by_kind"].items()})
             if "imagination" in f:
                 yield f"    imagination: {listed(f['imagination'])}"
-                yield from (f"    mistake: {m}" for m in f["mistakes"])
