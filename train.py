@@ -54,41 +54,53 @@ class TrainingSet(NamedTuple):
     curriculum: tuple          # shares of the kinds early in training, or None
     curriculum_steps: int      # at most
     terms: dict                # {name: Term} of the loss
+    steps: int                 # that it is learnt from
 
 
 class Training(NamedTuple):
     """All that a step of stage 2 needs."""
     run: Run                   # its config, model and tokenizer
     optimizers: list
-    sets: list                 # a TrainingSet for each task; they take turns
+    sets: list                 # a TrainingSet for each task
+    turns: list                # of each step, see `turns_of`
     val: dict                  # {name of a task: (Examples, Data)}, for validation
     inputs: Callable           # changes the tokens that the model reads, or None
     losses: Callable           # `losses_of`
 
 
-def training_set(run, terms):
+def turns_of(shares, steps):
+    """Of each step (number of the task that learns, how often it has learnt before). Each gets its
+    share of the steps, evenly spread: it is the turn of the one that is most behind."""
+    shares, done, turns = np.divide(shares, sum(shares)), np.zeros(len(shares), int), []
+    for step in range(1, steps + 1):
+        task = int((shares * step - done).argmax())
+        turns.append((task, int(done[task])))
+        done[task] += 1
+    return turns
+
+
+def training_set(run, terms, steps):
     """Scenes -> pixels -> codes -> sequences for the Run's task, once for the whole training."""
     config = run.config
-    n_read = config.steps * config.batch_size
+    n_read = max(1, steps) * config.batch_size
     examples, data = run.prepare("train", min(config.n_train, n_read))
     tokens, targets = pack(data, config.branches, run.model.n_words)
     where = layout(data, config.branches, config.answer_sees_views)
     shares, most = run.task.CURRICULUM, run.task.CURRICULUM_STEPS
     return TrainingSet(tokens, targets, data.pose, where, examples.kind, shares,
-                       most and most[config.world], terms)
+                       most and most[config.world], terms, steps)
 
 
-def get_batch(step, config, data, n_tasks=1):
-    """Indices (batch_size,) of the examples of one step, by seed and step alone; a task has every
-    n_tasks-th step.
+def get_batch(turn, config, data):
+    """Indices (batch_size,) of the examples of the task's turn, by seed and turn alone.
     Early on, the kinds of question may come in uneven shares, the task's CURRICULUM; afterwards
     each epoch is a new order of all examples."""
-    n, size, kind, turn = len(data.kind), config.batch_size, data.kind, step // n_tasks
-    early = config.curriculum * config.steps / n_tasks
+    n, size, kind = len(data.kind), config.batch_size, data.kind
+    early = config.curriculum * data.steps
     if data.curriculum and turn < min(early, data.curriculum_steps):
         share = np.array(data.curriculum) / np.bincount(kind, minlength=len(data.curriculum))
         chance = share[kind] / share[kind].sum()
-        rng = np.random.default_rng([config.seed, step, 1])
+        rng = np.random.default_rng([config.seed, turn, 1])
         return torch.from_numpy(rng.choice(n, size, p=chance))
     epoch, batch = divmod(turn, n // size)
     order = np.random.default_rng([config.seed, epoch]).permutation(n)
@@ -136,12 +148,13 @@ def train_step(training, step):
     Nothing here waits for a value of the device."""
     run, optimizers, sets = training.run, training.optimizers, training.sets
     config = run.config
-    data = sets[step % len(sets)]
+    number, turn = training.turns[step]
+    data = sets[number]
     device = data.tokens.device
     for optimizer, peak in zip(optimizers, (config.muon_lr, config.adam_lr)):
         optimizer.param_groups[0]["lr"] = peak * get_lr(step, config)
     rank, size = rank_and_size()
-    rows = get_batch(step, config, data, len(sets))[rank::size].to(device, non_blocking=True)
+    rows = get_batch(turn, config, data)[rank::size].to(device, non_blocking=True)
     losses = training.losses(training, data, rows, step)
     weights = torch.tensor([term.weight(step / config.steps) for term in data.terms.values()])
     run.model.zero_grad()
@@ -171,7 +184,7 @@ def check_finite(losses, model, end, folder):
 def fit(training, saved, seconds, line, **kept):
     """Stage 2: train the model, from the checkpoint `saved` on; the log, a row a validation.
     line: of the terminal, for the progress bar."""
-    run, optimizers, sets, val, *_ = training
+    run, optimizers, sets, val = training.run, training.optimizers, training.sets, training.val
     config, model, folder = run.config, run.model, run.path
     parts, first, log = [model, *optimizers], 0, []
     if saved:
@@ -213,11 +226,16 @@ def fit(training, saved, seconds, line, **kept):
 def completed(config, tasks):
     """The Config with the loss and the number of steps that its tasks give, where it has none.
     The loss only if there is one task: each has a weight of its own for the answer."""
-    with blame(config.task):
-        steps = config.steps or sum(task.STEPS[config.world] for task in tasks.values())
+    steps = config.steps or sum(steps_alone(config, tasks))
     if len(tasks) == 1:
         config = replace(config, loss=loss_of(config, *tasks.values()))
     return replace(config, steps=steps)
+
+
+def steps_alone(config, tasks):
+    """How many steps each of the tasks takes in a model of its own."""
+    with blame(config.task):
+        return [task.STEPS[config.world] for task in tasks.values()]
 
 
 def loss_of(config, task):
@@ -241,12 +259,14 @@ def training_of(config, tasks, tokenizer, terms, inputs=None, folder=None):
     """The Training of a new model, on the tokenizer's device."""
     model = new_model(config, tasks.values(), tokenizer).to(tokenizer.codebook.device)
     run = Run(folder, config, tasks, model, tokenizer)
+    turns = turns_of(steps_alone(config, tasks), config.steps)
     sets, val = [], {}
-    for one in run.for_each_task():
-        sets.append(training_set(one, terms[one.name]))
+    for number, one in enumerate(run.for_each_task()):
+        steps = sum(task == number for task, _ in turns)
+        sets.append(training_set(one, terms[one.name], steps))
         val[one.name] = one.prepare("val", config.n_val)
     losses = averaged(losses_of, model)
-    return Training(run, optimizers_of(model, config), sets, val, inputs, losses)
+    return Training(run, optimizers_of(model, config), sets, turns, val, inputs, losses)
 
 
 class Learnt(NamedTuple):

@@ -672,16 +672,16 @@ def test_muon_is_that_of_torch(shape):
 def test_batches_come_in_uneven_shares_first_and_all_examples_later():
     config = Config(task="pt", n_train=640, steps=100, batch_size=64, curriculum=0.5)
     task, kind = TASKS["pt"], np.arange(640) % 4
-    data = train.TrainingSet(*[None] * 4, kind, task.CURRICULUM, 500, None)
+    data = train.TrainingSet(*[None] * 4, kind, task.CURRICULUM, 500, None, 100)
     early = np.concatenate([kind[train.get_batch(step, config, data)] for step in range(50)])
     assert np.abs(np.bincount(early) / len(early) - task.CURRICULUM).max() < 0.03
-    long = replace(config, steps=5000)                 # 500 steps at most, and of each task
-    for step, n_tasks, even in ((499, 1, False), (500, 1, True), (999, 2, False), (1000, 2, True)):
-        shares = np.bincount(kind[train.get_batch(step, long, data, n_tasks)], minlength=4) / 64
-        assert (shares.max() < 0.45) == even, (step, n_tasks)
-    longer = data._replace(curriculum_steps=3000)      # half of the steps, then
+    long = data._replace(steps=5000)                   # 500 steps at most
+    for step, even in ((499, False), (500, True)):
+        shares = np.bincount(kind[train.get_batch(step, config, long)], minlength=4) / 64
+        assert (shares.max() < 0.45) == even, step
+    longer = long._replace(curriculum_steps=3000)      # half of the steps, then
     for step, even in ((2499, False), (2500, True)):
-        shares = np.bincount(kind[train.get_batch(step, long, longer)], minlength=4) / 64
+        shares = np.bincount(kind[train.get_batch(step, config, longer)], minlength=4) / 64
         assert (shares.max() < 0.45) == even, step
     epoch = torch.cat([train.get_batch(step, config, data) for step in range(60, 70)])
     assert sorted(epoch.tolist()) == list(range(640))

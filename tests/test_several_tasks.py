@@ -18,26 +18,30 @@ FOLDER = "runs/mvc-turn_around-mixed-tiny-s0"
 
 
 def test_tasks_take_turns_each_with_its_own_loss():
-    training = training_for(Config(steps=10, n_layer=1, n_embd=32), task="pt,mvc")
+    training = training_for(Config(steps=13, n_layer=1, n_embd=32), task="pt,mvc")
     assert [len(data.pose[0]) for data in training.sets] == [1, 3]         # views
     weights = [data.terms["answer"].weight(0) for data in training.sets]
-    assert weights == [0.2, 1.0]
+    assert weights == [0.3, 1.0]
     for optimizer in training.optimizers:
         optimizer.step = lambda: None                  # the weights stay
-    for step in range(4):
-        config, data = training.run.config, training.sets[step % 2]
-        rows = train.get_batch(step, config, data, n_tasks=2)
+    for step, (number, turn) in enumerate(training.turns[:4]):
+        data = training.sets[number]
+        rows = train.get_batch(turn, training.run.config, data)
         expected = train.losses_of(training, data, rows, step).detach()
         assert torch.equal(train.train_step(training, step), expected)
 
 
-def test_every_task_sees_all_of_its_examples():
-    """Two tasks of ten batches each: both are through after twenty steps."""
-    config = Config(steps=20, n_train=640, batch_size=64, curriculum=0.0)
-    data = training_for(config).sets[0]._replace(kind=torch.zeros(640).numpy())
-    for turn in range(2):
-        batches = [train.get_batch(step, config, data, n_tasks=2) for step in range(turn, 20, 2)]
-        assert sorted(torch.cat(batches).tolist()) == list(range(640))
+def test_turns_are_as_frequent_as_the_tasks_need_and_evenly_spread():
+    assert train.turns_of([1800], 3) == [(0, 0), (0, 1), (0, 2)]
+    turns = train.turns_of([1000, 1800, 800], 3600)
+    for task, share in enumerate((1000, 1800, 800)):
+        mine = [turn for number, turn in turns if number == task]
+        assert mine == list(range(share))
+        when = [step for step, (number, _) in enumerate(turns) if number == task]
+        apart = [b - a for a, b in zip(when, when[1:])]
+        assert max(apart) - min(apart) <= 2 and abs(max(apart) - 3600 / share) < 2
+    few = train.turns_of([1000, 1800, 800], 36)
+    assert [sum(number == task for number, _ in few) for task in range(3)] == [10, 18, 8]
 
 
 def test_a_term_of_one_task_weighs_nothing_in_the_others():
