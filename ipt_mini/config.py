@@ -96,8 +96,8 @@ class Config(Settings):
     adam_lr: float = setting(0.003, "learning rate of everything else (AdamW)",
                              high=10)
     weight_decay: float = setting(0.0, "of both")
-    cooldown: float = setting(0.4, "last part of the steps: the rate falls to 0", high=1)
-    curriculum: float = setting(0.75, "first part of the steps, with the shares of kinds that the "
+    cooldown: float = setting(0.25, "last part of the steps: the rate falls to 0", high=1)
+    curriculum: float = setting(0.6, "first part of the steps, with the shares of kinds that the "
                                 "task's CURRICULUM gives; at most its CURRICULUM_STEPS", high=1)
     eval_every: int = setting(100, "steps between validations and checkpoints", low=1)
 
