@@ -1,9 +1,9 @@
-"""How fast each stage is: data, tokenizer, training, answering; beside other libraries, if here.
+"""How fast each stage is: data, training, answering; beside another library, if it is here.
 
     python benchmarks/speed.py        about ten minutes on two cores, with nothing else running
 
-Beside GPT-2 of transformers, of the same depth, heads and width, and the quantizer of
-vector-quantize-pytorch. The work does not depend on weights, so they are random.
+Beside GPT-2 of transformers, of the same depth, heads and width. The work does not depend on
+weights, so they are random. Tokenizers are timed by quantizers.py.
 """
 from report import arguments, gpt2, installed, interleaved, run_main, table, write
 
@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ipt_mini.config import Config
-from ipt_mini.dataset import prepare, tokenizer_pictures
+from ipt_mini.dataset import prepare
 from ipt_mini.generate import DECODES, as_picture, decode
 from ipt_mini.run import answer_ids, new_model
 from ipt_mini.sequence import ANSWER, IMAGINE, layout, pack
@@ -24,7 +24,7 @@ from ipt_mini.side_by_side import side_by_side
 from ipt_mini.tasks import TASKS, make, pt
 from ipt_mini.tasks.grid import render
 from ipt_mini.tasks.words import WORDS
-from ipt_mini.tokenizer import SIZES, Tokenizer, to_images
+from ipt_mini.tokenizer import SIZES, Tokenizer
 from train import named, step_of, train_step, training_of
 
 VOCABULARY = len(WORDS) + SIZES["cells"]["n_codes"]
@@ -50,42 +50,6 @@ def data_row(name, n, rounds):
     some = len(examples.answer)
     return [name.upper(), f"{n / seconds['questions']:,.0f}", f"{some / seconds['drawing']:,.0f}",
             f"{some / seconds['encoding']:,.0f}"]
-
-
-# --------------------------------------------------------------------------------------- tokenizer
-def tokenizer_step(model, quantize, pixels):
-    """A function that trains the autoencoder for one step; quantize: z_e -> (z_q, loss)."""
-    layers = [*model.encoder.parameters(), *model.decoder.parameters()]
-    optimizer = torch.optim.AdamW(layers, lr=1e-3)
-
-    def step():
-        z_q, commitment_loss = quantize(model.embed(pixels))                     # (B, h, w, D)
-        drawn = model.decoder(z_q.permute(0, 3, 1, 2))
-        loss = F.mse_loss(drawn, to_images(pixels)) + Tokenizer.beta * commitment_loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return step
-
-
-def quantizers(rounds):
-    """Steps a second of the same autoencoder with either quantizer."""
-    pixels = tokenizer_pictures(Config(), [pt], "val", 32)[render].pixels[:32]
-    ours = Tokenizer()
-    with torch.no_grad():
-        ours.quantizer.start_from(ours.embed(pixels).flatten(0, 2))
-    steps = {"ours": tokenizer_step(ours, ours.quantizer, pixels)}
-    if installed("vector_quantize_pytorch"):
-        from vector_quantize_pytorch import VectorQuantize
-        library = VectorQuantize(dim=Tokenizer.dim, codebook_size=ours.n_codes, decay=0.95,
-                                 commitment_weight=1.0, threshold_ema_dead_code=1, kmeans_init=True)
-
-        def quantize(z):
-            z_q, _, loss = library(z.flatten(1, 2))
-            return z_q.view_as(z), loss.sum()
-        steps["vector-quantize-pytorch"] = tokenizer_step(Tokenizer(), quantize, pixels)
-    seconds = interleaved(steps, rounds)
-    return [[name, f"{1 / s:.1f}", f"{s / seconds['ours']:.2f}"] for name, s in seconds.items()]
 
 
 # ---------------------------------------------------------------------------------------- training
@@ -222,14 +186,12 @@ def main():
     torch.set_num_threads(1)
     data = [data_row(name, 50 if quick else 20000, 1 if quick else 3) for name in TASKS]
     torch.set_num_threads(threads)
-    quantizer = quantizers(2 if quick else 200)
     widths, side = ((16,), 256) if quick else ((64, 128, 256), 2048)
     training = [*training_rows(widths, side, 1 if quick else 20)]
     seeds = [*seeds_rows(*((2, 1) if quick else (300, 3)))]
     answering = [*answering_rows(*((8, 2, 1) if quick else (500, 20, 5)))]
     write("speed", options, [
         table(["data, one thread", "questions made/s", "drawn/s", "encoded/s"], data),
-        table(["tokenizer, quantizer", "steps/s", "time, ours = 1"], quantizer),
         table(["training, PT", "ms a step", "questions/s", "tokens/s", "GFLOP a step", "MFU"],
               training),
         table(["two seeds of PT, 300 steps", "seconds", "pairs an hour", "times as many"], seeds),
