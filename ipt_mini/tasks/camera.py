@@ -1,7 +1,7 @@
 """The same views in first person: a camera draws egocentric cells as a picture in perspective.
 
-The camera stands behind and above the viewer: at the height of its eyes far things would be a few
-pixels, or hidden, and even true pictures hard to read. Walls and objects stand upright, shrink with
+The camera stands far behind and above the viewer: at the height of its eyes far things would be a
+few pixels, or hidden, and even true pictures hard to read. Walls and objects stand upright, shrink with
 distance and hide what is behind them. The X lies on the floor, and the floor of a DARK cell is
 dark. At the bottom is the compass, as in the cells.
 On the screen, `aside` and `down` are 0 straight ahead: a point that is `far` from the camera,
@@ -16,8 +16,8 @@ import numpy as np
 from ipt_mini.tasks.grid import (DARK, FLOOR, GLYPHS, OBJECT, WALL, X, from_viewer, lit,
                                  viewer_cell)
 
-BACK, EYE = 1.0, 0.8          # of the camera: steps behind the viewer, height; in parts of N
-WIDE = 0.5                    # half the width of the screen, as `aside`
+BACK, EYE = 2.0, 1.6          # of the camera: steps behind the viewer, height; in parts of N
+WIDE = 0.5 / BACK             # half the width of the screen, as `aside`: the viewer's row fills it
 CLEAR = 255                   # no colour: what is behind shows
 
 
