@@ -391,7 +391,7 @@ PICTURES = {
     "samples-pt.png": Picture(partial(from_run, "samples.png", "pt", "cells"), "cells"),
     "samples-pet.png": Picture(partial(from_run, "samples.png", "pet", "cells"), "cells"),
     "samples-mvc.png": Picture(partial(from_run, "samples.png", "mvc", "cells"), "cells"),
-    "first-person.png": Picture(partial(from_run, "samples.png", "pet", "first-person"),
+    "first-person.png": Picture(partial(from_run, "samples.png", "pt", "first-person"),
                                 "first person"),
     "curve-pt.png": Picture(partial(from_run, "curve.png", "pt", "cells"), "cells"),
     "tokenizer.png": Picture(partial(from_run, "tokenizer.png", "pt", "cells"), "cells"),
