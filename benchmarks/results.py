@@ -20,12 +20,13 @@ import numpy as np
 
 from ipt_mini.checkpoint import folder_of, read_metrics
 from ipt_mini.config import Config
+from ipt_mini.dataset import tasks_of
 from ipt_mini.errors import UserError
 from ipt_mini.evaluate import OTHER_ANSWER, evaluate, replacement_test
 from ipt_mini.run import load_run, pick_device
 from ipt_mini.side_by_side import side_by_side
 from ipt_mini.tasks import splits
-from train import step_of, train
+from train import completed, step_of, train
 
 NOTE = ("{seeds} seeds, the same {n:,} questions. Right: over the questions of all seeds, with its "
         "95% Wilson interval. Out of distribution: the mean. At equal compute: when a run has "
@@ -105,7 +106,8 @@ def missing(configs):
 def cost(configs):
     """{arm: seconds of all steps}; a step of each is measured turn by turn."""
     seconds = interleaved({arm: step_of(config) for arm, config in configs.items()}, rounds=20)
-    return {arm: seconds[arm] * config.steps for arm, config in configs.items()}
+    return {arm: seconds[arm] * completed(config, tasks_of(config)).steps
+            for arm, config in configs.items()}
 
 
 def measured(config):

@@ -4,6 +4,9 @@ import json
 import pytest
 from conftest import ROOT, script, snapshot
 
+from ipt_mini.config import Config
+from ipt_mini.tasks import TASKS
+
 SCRIPTS = {"main_job": "--seeds 1 --tasks pt", "soak": "", "speed": "", "probes": "",
            "laboratory": "--task pt --views cells", "quantizers": "",
            "results": "--families mvc", "growth": ""}
@@ -56,3 +59,12 @@ def test_a_wrong_family_is_one_line(tmp_path):
     pytest.importorskip("scipy")
     ran = script("benchmarks/results.py --families maze", tmp_path, code=2)
     assert ran.stderr.count("\n") == 1 and "--families maze" in ran.stderr
+
+
+def test_the_cost_of_a_way_to_teach_counts_the_steps_that_its_task_takes(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import results
+    monkeypatch.setattr(results, "step_of", lambda config: None)
+    monkeypatch.setattr(results, "interleaved", lambda steps, rounds: dict.fromkeys(steps, 2))
+    cost = results.cost({"alone": Config(task="pt"), "short": Config(task="pt", steps=5)})
+    assert cost == {"alone": 2 * TASKS["pt"].STEPS["cells"], "short": 10}

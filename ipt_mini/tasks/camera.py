@@ -1,8 +1,8 @@
 """The same views in first person: a camera draws egocentric cells as a picture in perspective.
 
 The camera stands far behind and above the viewer: at the height of its eyes far things would be a
-few pixels, or hidden, and even true pictures hard to read. Walls and objects stand upright, shrink with
-distance and hide what is behind them. The X lies on the floor, and the floor of a DARK cell is
+few pixels, or hidden, and even true pictures hard to read. Walls and objects stand upright, shrink
+with distance and hide what is behind them. The X lies on the floor, and the floor of a DARK cell is
 dark. At the bottom is the compass, as in the cells.
 On the screen, `aside` and `down` are 0 straight ahead: a point that is `far` from the camera,
 `right` of it and `height` above the floor is at aside = right / far, down = (EYE - height) / far.
