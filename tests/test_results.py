@@ -61,9 +61,9 @@ def test_the_readme_quotes_the_published_claims():
     direct = of(mixed, "direct")
     for words in (f"PT stays at chance, {mean(of(label, 'direct')):.0f}%.",
                   f"right without a picture in {mean(direct):.0f}% (five runs, "
-                  f"{min(direct):.0f} to {max(direct):.0f}).",
-                  f"After its own picture it is right in {mean(of(mixed, 'imagine')):.1f}%",
-                  f"after a chain of thought in words in {mean(of(words_first, 'think')):.1f}%"):
+                  f"{min(direct):.0f} to {max(direct):.0f};",
+                  f"after its own picture in {mean(of(mixed, 'imagine')):.1f}%",
+                  f"think in words first, has {mean(of(words_first, 'think')):.1f}%"):
         assert words in readme, words
 
 
