@@ -10,7 +10,7 @@ from ipt_mini.reader import train_reader
 from ipt_mini.run import Run, answer_ids, new_model
 from ipt_mini.sequence import imagining_order
 from ipt_mini.tasks import TASKS, make
-from ipt_mini.tasks.camera import compass_at, draw, windows
+from ipt_mini.tasks.camera import BACK, compass_at, draw, windows
 from ipt_mini.tasks.grid import (DARK, FLOOR, GLYPHS, NAMES, OBJECT, PAINT, VIEWER, WALL, X,
                                  from_viewer, viewer_cell)
 from ipt_mini.tokenizer import Tokenizer
@@ -52,6 +52,15 @@ def test_every_cell_that_a_viewer_may_see_is_in_the_picture(n):
             assert changed.sum() >= 4, (kind, ahead, right)
             middle = changed.nonzero()[1].mean() - 4 * (n + 1) + 0.5
             assert np.sign(np.round(middle / 2)) == np.sign(right), (kind, ahead, right)
+
+
+def test_what_is_apart_comes_together_as_the_distance_from_the_camera_says():
+    apart = []
+    for ahead in range(1, 5):
+        columns = has(draw(view((BALL, ahead, -2), (BALL, ahead, 2))), "red").nonzero()[1]
+        right = columns >= 24
+        apart.append((columns[right].mean() - columns[~right].mean()) * (5 * BACK + ahead))
+    assert max(apart) < 1.08 * min(apart)
 
 
 def test_near_things_hide_far_ones():
