@@ -86,9 +86,8 @@ def training_set(run, terms, steps):
     examples, data = run.prepare("train", min(config.n_train, n_read))
     tokens, targets = pack(data, config.branches, run.model.n_words)
     where = layout(data, config.branches, config.answer_sees_views)
-    shares, most = run.task.CURRICULUM, run.task.CURRICULUM_STEPS
-    return TrainingSet(tokens, targets, data.pose, where, examples.kind, shares,
-                       most and most[config.world], terms, steps)
+    return TrainingSet(tokens, targets, data.pose, where, examples.kind, run.task.CURRICULUM,
+                       run.task.CURRICULUM_STEPS, terms, steps)
 
 
 def get_batch(turn, config, data):

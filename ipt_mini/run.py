@@ -117,7 +117,10 @@ def new_model(config, tasks, tokenizer):
     room = dict(max_order=MOST_WORDS, max_side=MOST_CODES) if config.data else {}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
-        return Model(config, len(vocabulary(*tasks)), K, D, **room)
+        model = Model(config, len(vocabulary(*tasks)), K, D, **room)
+        if config.world != "cells":                # glyphs have nothing in common
+            model.start_alike(tokenizer.codebook.cpu())
+    return model
 
 
 def load_run(path, device="cpu", task="", tokenizer="", data=""):

@@ -295,6 +295,34 @@ def test_first_weights_are_those_of_the_seed_and_each_block_is_the_identity():
     assert torch.equal(model.blocks[0](x, mask), x)
 
 
+def test_codes_that_look_alike_start_alike():
+    torch.manual_seed(0)
+    model = Model(Config(), N_WORDS, 64, CODE_DIM)
+    kinds = F.normalize(torch.randn(8, CODE_DIM), dim=1)
+    codebook = kinds.repeat_interleave(8, 0) + 0.05 * torch.randn(64, CODE_DIM)
+    weights = model.token.weight, model.head.weight
+    before = [w.detach().clone() for w in weights]
+    model.start_alike(codebook)
+    kind = torch.arange(64) // 8
+    same = (kind[:, None] == kind) & ~torch.eye(64, dtype=torch.bool)
+    other = kind[:, None] != kind
+    for old, new in zip(before, weights):
+        assert torch.equal(old[:N_WORDS], new[:N_WORDS])
+        assert new[N_WORDS:].std().item() == pytest.approx(old.std().item(), rel=0.1)
+        rows = F.normalize(new[N_WORDS:], dim=1)
+        alike = rows @ rows.T
+        assert alike[same].mean() > 0.3 + alike[other].mean()
+
+
+@pytest.mark.parametrize("views, called", [("cells", 0), ("first-person", 1)])
+def test_only_codes_of_pictures_start_alike(views, called, monkeypatch):
+    calls = []
+    monkeypatch.setattr(Model, "start_alike", lambda model, codebook: calls.append(codebook))
+    tokenizer = Tokenizer(views)
+    new_model(Config(views=views), [TASKS["pt"]], tokenizer)
+    assert len(calls) == called and all(torch.equal(c, tokenizer.codebook) for c in calls)
+
+
 # ------------------------------------------------------------------------------------- decoding
 @torch.no_grad()
 def test_cached_decoding_equals_uncached(data, model):
