@@ -42,6 +42,8 @@ from ipt_mini.side_by_side import side_by_side
 
 PROGRESS = "{desc} {percentage:.0f}%, {remaining} left{postfix} {bar}"
 NOT_IN_PROGRESS = "oracle", "codes", "nats"    # so that it fits into 100 columns
+# Share of the learning rates, by world. In first person the objects are not found at full rates.
+RATE = {"cells": 1, "first-person": 0.5, "pictures": 1}
 
 
 class TrainingSet(NamedTuple):
@@ -107,8 +109,9 @@ def get_batch(turn, config, data):
 
 
 def get_lr(step, config):
-    """Share of the full learning rate: a plateau, then a straight fall to 0."""
-    return min(1, (config.steps - step) / max(1, config.cooldown * config.steps))
+    """Share of the learning rates that a step takes: a plateau, then a straight fall to 0."""
+    falling = (config.steps - step) / max(1, config.cooldown * config.steps)
+    return RATE[config.world] * min(1, falling)
 
 
 def optimizers_of(model, config):
