@@ -42,14 +42,18 @@ class Family(NamedTuple):
     arms: dict
 
 
-def three(task):
-    """The arms of every task. The runs of `mixed` and label-only are also those of main_job.py."""
-    return {"label-only": label_only(task), "text CoT": dict(supervision="text_cot"), "mixed": {}}
+def three(task, views="cells", name=""):
+    """The family of every task. Its runs of `mixed` and label-only are also those of main_job.py,
+    which calls them `name`."""
+    return Family(Config(task=task, views=views, name=name), 3, {
+        "label-only": label_only(task, views, name),
+        "text CoT": dict(supervision="text_cot"),
+        "mixed": {}})
 
 
 PT = Config(task="pt")
 FAMILIES = {
-    "pt": Family(PT, 5, three("pt")),
+    "pt": three("pt")._replace(seeds=5),
     "pt_ipt": Family(PT, 5, {"mixed": {}, "IPT": dict(supervision="ipt")}),
     "pt_half": Family(PT, 5, {"mixed": {}, "half": dict(name="half", loss=HALF)}),
     "pt_controls": Family(PT, 3, {
@@ -71,8 +75,11 @@ FAMILIES = {
         "no curriculum": dict(curriculum=0.0, name="even"),
         "160,000 examples, 10,000 steps": dict(n_train=160_000, steps=10_000, name="most"),
     }),
-    "pet": Family(Config(task="pet"), 3, three("pet")),
-    "mvc": Family(Config(task="mvc"), 3, three("mvc")),
+    "pet": three("pet"),
+    "mvc": three("mvc"),
+    "pt_first_person": three("pt", "first-person", "first_person"),
+    "pet_first_person": three("pet", "first-person", "first_person"),
+    "mvc_first_person": three("mvc", "first-person", "first_person"),
 }
 # A claim: what is better, than what, each an arm and a way of answering.
 CLAIMS = {
@@ -207,6 +214,7 @@ def main():
         tables = [table(head, [*arm_rows(by_arm, seconds[name])])]
         if verdicts := [*claim_rows(by_arm)]:
             tables.append(table(CLAIMED, verdicts))
+        options.views = family.config.views
         write(f"claims_{name}", options, tables, by_arm, [
             NOTE.format(seeds=family.seeds, n=n_test)])
 

@@ -26,6 +26,8 @@ from ipt_mini.tasks.grid import nearest_glyph
 from ipt_mini.tasks.words import text, vocabulary
 from ipt_mini.tokenizer import Tokenizer
 
+MANY_CODES = 100              # from here on some look alike
+
 
 class Run(NamedTuple):
     """A trained run, rebuilt from its folder. Whatever it does, it does for one of its tasks."""
@@ -118,7 +120,7 @@ def new_model(config, tasks, tokenizer):
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         model = Model(config, len(vocabulary(*tasks)), K, D, **room)
-        if config.world != "cells":                # glyphs have nothing in common
+        if K >= MANY_CODES:
             model.start_alike(tokenizer.codebook.cpu())
     return model
 
