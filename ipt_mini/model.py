@@ -117,16 +117,15 @@ class Model(nn.Module):
             nn.init.normal_(module.weight, std=self.config.n_embd ** -0.5)
 
     @torch.no_grad()
-    def start_alike(self, codebook):
-        """Let codes that look alike start with embeddings and rows of the head that are alike: a
-        random projection of codebook (K, D), and some of what they had. Of hundreds of codes most
-        are rare: what is learnt of one then holds for those like it, too."""
+    def start_alike(self, weight, codebook):
+        """Let codes that look alike start alike in a weight (V, C), of the embedding or the head:
+        with a random projection of codebook (K, D), and some of what they had. Of hundreds of codes
+        most are rare: what is learnt of one then holds for those like it, too."""
         look = codebook - codebook.mean(0)
         look = look / look.square().sum(1).mean().sqrt()
-        for weight in self.token.weight, self.head.weight:             # (V, C)
-            rows = weight[self.n_words:]
-            projection = torch.randn(look.shape[1], rows.shape[1]) * rows.std()
-            rows.mul_(0.3).add_(look @ projection)
+        rows = weight[self.n_words:]
+        projection = torch.randn(look.shape[1], rows.shape[1]) * rows.std()
+        rows.mul_(0.3).add_(look @ projection)
 
     def embed(self, tokens, pose, layout, start=0):
         """Tokens (B, T), which are in `layout` from position `start` on -> (B, T, C).

@@ -26,7 +26,7 @@ from ipt_mini.tasks.grid import nearest_glyph
 from ipt_mini.tasks.words import text, vocabulary
 from ipt_mini.tokenizer import Tokenizer
 
-MANY_CODES = 100              # from here on some look alike
+MANY_CODES = 100              # from here on some look alike, but for the glyphs of a map
 
 
 class Run(NamedTuple):
@@ -120,8 +120,9 @@ def new_model(config, tasks, tokenizer):
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         model = Model(config, len(vocabulary(*tasks)), K, D, **room)
-        if K >= MANY_CODES:
-            model.start_alike(tokenizer.codebook.cpu())
+        for field, weight in ("views", model.token.weight), ("imagination", model.head.weight):
+            if K >= MANY_CODES and any(field not in task.MAPS for task in tasks):
+                model.start_alike(weight, tokenizer.codebook.cpu())
     return model
 
 

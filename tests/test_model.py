@@ -300,27 +300,33 @@ def test_codes_that_look_alike_start_alike():
     model = Model(Config(), N_WORDS, 64, CODE_DIM)
     kinds = F.normalize(torch.randn(8, CODE_DIM), dim=1)
     codebook = kinds.repeat_interleave(8, 0) + 0.05 * torch.randn(64, CODE_DIM)
-    weights = model.token.weight, model.head.weight
-    before = [w.detach().clone() for w in weights]
-    model.start_alike(codebook)
     kind = torch.arange(64) // 8
     same = (kind[:, None] == kind) & ~torch.eye(64, dtype=torch.bool)
     other = kind[:, None] != kind
-    for old, new in zip(before, weights):
-        assert torch.equal(old[:N_WORDS], new[:N_WORDS])
-        assert new[N_WORDS:].std().item() == pytest.approx(old.std().item(), rel=0.1)
-        rows = F.normalize(new[N_WORDS:], dim=1)
+    for weight in model.token.weight, model.head.weight:
+        before = weight.detach().clone()
+        model.start_alike(weight, codebook)
+        assert torch.equal(before[:N_WORDS], weight[:N_WORDS])
+        assert weight[N_WORDS:].std().item() == pytest.approx(before.std().item(), rel=0.1)
+        rows = F.normalize(weight[N_WORDS:], dim=1)
         alike = rows @ rows.T
         assert alike[same].mean() > 0.3 + alike[other].mean()
 
 
-@pytest.mark.parametrize("views, called", [("cells", 0), ("first-person", 1)])
-def test_only_codes_of_pictures_start_alike(views, called, monkeypatch):
-    calls = []
-    monkeypatch.setattr(Model, "start_alike", lambda model, codebook: calls.append(codebook))
-    tokenizer = Tokenizer(views)
-    new_model(Config(views=views), [TASKS["pt"]], tokenizer)
-    assert len(calls) == called and all(torch.equal(c, tokenizer.codebook) for c in calls)
+@pytest.mark.parametrize("task, views, alike", [
+    ("pt", "cells", []), ("pet", "first-person", ["token", "head"]),
+    ("pt", "first-person", ["head"]), ("mvc", "first-person", ["token"]),
+    ("pt,mvc", "first-person", ["token", "head"])])
+def test_codes_of_pictures_start_alike_those_of_maps_do_not(task, views, alike):
+    tokenizer, tasks = Tokenizer(views), [TASKS[name] for name in task.split(",")]
+    torch.nn.init.normal_(tokenizer.codebook)
+    config = Config(task=task, views=views)
+    torch.manual_seed(0)
+    usual = Model(config, N_WORDS, tokenizer.n_codes, tokenizer.dim)
+    model = new_model(config, tasks, tokenizer)
+    different = [name for name in ("token", "head") if not torch.equal(
+        getattr(usual, name).weight, getattr(model, name).weight)]
+    assert different == alike
 
 
 # ------------------------------------------------------------------------------------- decoding

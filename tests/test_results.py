@@ -63,7 +63,8 @@ def test_the_readme_quotes_the_published_claims():
                   f"right without a picture in {mean(direct):.0f}% (five runs, "
                   f"{min(direct):.0f} to {max(direct):.0f};",
                   f"after its own picture in {mean(of(mixed, 'imagine')):.1f}%",
-                  f"think in words first, has {mean(of(words_first, 'think')):.1f}%"):
+                  f"think in words first, has {mean(of(words_first, 'think')):.1f}% "
+                  f"({min(of(words_first, 'think')):.0f} to {max(of(words_first, 'think')):.0f})"):
         assert words in readme, words
 
 
