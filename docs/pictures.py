@@ -44,6 +44,7 @@ RECORD = "pictures.json"
 NO_LOSS, TARGET, NETWORK = "#e8e8e8", "#bfe3c0", "#cfe2f3"
 RIGHT, FOLLOWS = "#4078c0", "#f0a030"
 EXAMPLE = 2                   # the test question that most pictures show
+CLAIMS = {"in cells": "claims_pt", "in first person": "claims_pt_first_person"}   # of PT
 
 
 # -------------------------------------------------------------------------- what a picture shows
@@ -62,10 +63,10 @@ def world(views="cells"):
     return digest(report.defaults(views), masks)
 
 
-def result(name):
-    """A digest of a published result."""
-    there = report.read(name)
-    return digest(there["tables"], there["fingerprint"])
+def results(*names):
+    """A digest of published results, of those that there are."""
+    found = [report.read(name) for name in names]
+    return digest(*((there["tables"], there["fingerprint"]) for there in found if there))
 
 
 # ---------------------------------------------------------------------------- pictures of a run
@@ -358,15 +359,21 @@ def bar(axis, y, by_seed, colour):
 
 def claims(path):
     """Answers of PT over its training, without a picture or after words, by what is taught."""
+    worlds = {title: report.read(name) for title, name in CLAIMS.items()}
+    panels = {title: curves_of(found) for title, found in worlds.items() if found}
+    by_seed(panels, TASKS["pt"].CHANCE, "validation accuracy", path)
+
+
+def curves_of(claims):
+    """{name: (steps, accuracies of each seed)} of a result of results.py."""
     curves = {}
-    for arm, runs in report.read("claims_pt")["figures"].items():
+    for arm, runs in claims["figures"].items():
         logs = [[row["val"] for row in run["log"]] for run in runs]
         steps = [row["step"] for row in runs[0]["log"]]
         for way, words in ("direct", "answers at once"), ("think", "answers after words"):
             if way in logs[0][0]:
-                values = [[row[way] for row in log] for log in logs]
-                curves[f"{arm}, {words}"] = steps, values
-    by_seed(curves, TASKS["pt"].CHANCE, "validation accuracy", path)
+                curves[f"{arm}, {words}"] = steps, [[row[way] for row in log] for log in logs]
+    return curves
 
 
 class Picture(NamedTuple):
@@ -378,8 +385,8 @@ SHOWS = {
     "cells": world,
     "first person": partial(world, "first-person"),
     "both worlds": lambda: digest(world(), world("first-person")),
-    "replacement test": partial(result, "main_job_details"),
-    "claims": partial(result, "claims_pt"),
+    "replacement test": partial(results, "main_job_details"),
+    "claims": partial(results, *CLAIMS.values()),
 }
 PICTURES = {
     "architecture.png": Picture(architecture, "cells"),

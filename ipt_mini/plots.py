@@ -79,19 +79,22 @@ def curves(log, chance, path):
     write(figure, path)
 
 
-def by_seed(groups, chance, ylabel, path):
-    """Write a PNG of {name: (steps, a row of values for each seed)}: a thin line a seed, a thick
-    one for their mean, and chance."""
-    figure = Figure((WIDTH / 100, 2.8), layout="constrained", dpi=150)
-    axis = figure.subplots()
-    for number, (name, (steps, values)) in enumerate(groups.items()):
-        color = f"C{number}"
-        axis.plot(steps, np.transpose(values), color=color, alpha=0.35, linewidth=0.8)
-        axis.plot(steps, np.mean(values, 0), color=color, linewidth=2, label=name)
-    axis.axhline(chance, color="0.5", linestyle=":", label="chance")
-    axis.legend(frameon=False, fontsize=7, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
-    axis.set(xlabel="step", ylabel=ylabel, ylim=(0, 1.02))
-    axis.grid(alpha=0.3)
+def by_seed(panels, chance, ylabel, path):
+    """Write a PNG of {title: {name: (steps, a row of values for each seed)}}: a thin line a seed, a
+    thick one for their mean, and chance."""
+    figure = Figure((WIDTH / 100, 0.6 + 2.1 * len(panels)), layout="constrained", dpi=150)
+    axes = figure.subplots(len(panels), squeeze=False)[:, 0]
+    for axis, (title, curves) in zip(axes, panels.items()):
+        for number, (name, (steps, values)) in enumerate(curves.items()):
+            color = f"C{number}"
+            axis.plot(steps, np.transpose(values), color=color, alpha=0.35, linewidth=0.8)
+            axis.plot(steps, np.mean(values, 0), color=color, linewidth=2, label=name)
+        axis.axhline(chance, color="0.5", linestyle=":", label="chance")
+        axis.set(title=title, ylabel=ylabel, ylim=(0, 1.02))
+        axis.grid(alpha=0.3)
+    axes[-1].set_xlabel("step")
+    figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=7, ncols=2,
+                  loc="outside upper center")
     write(figure, path)
 
 
