@@ -35,6 +35,7 @@ from ipt_mini.sequence import SUPERVISION  # noqa: E402
 from ipt_mini.tasks import TASKS  # noqa: E402
 from ipt_mini.tasks.words import WORDS  # noqa: E402
 from ipt_mini.tokenizer import TOKENIZER_STEPS, Tokenizer  # noqa: E402
+from train import RATE  # noqa: E402
 
 BLOCK = re.compile(r"(<!-- (\w+)(?:: ([^>]+))? -->\n).*?(<!-- /\2 -->)", re.S)
 MISSING = "*Not measured yet.*\n"
@@ -47,7 +48,7 @@ def defaults(views="cells", of="runs"):
     all settings, recipes of the tasks, and sizes of the networks."""
     facts, tokenizer = [], Tokenizer(views)
     if of == "runs":
-        facts += [Config(), SUPERVISION]
+        facts += [Config(), SUPERVISION, *[RATE[views]] * (RATE[views] != 1)]
     if of != "data":
         facts += [Tokenizer.warmup, Tokenizer.beta, TOKENIZER_STEPS[views]]
     for name, task in TASKS.items():

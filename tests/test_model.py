@@ -610,6 +610,8 @@ def test_learning_rate_is_a_plateau_then_a_straight_fall():
     assert rates[:61] == [1] * 61 and rates[100] == 0
     assert np.allclose(np.diff(rates[60:]), -1 / 40)
     assert train.get_lr(99, Config(steps=100, cooldown=0.0)) == 1
+    in_person = replace(config, views="first-person")
+    assert [train.get_lr(step, in_person) for step in range(101)] == [0.5 * x for x in rates]
 
 
 def test_every_weight_is_learned_by_one_optimizer():

@@ -68,6 +68,14 @@ def test_the_readme_quotes_the_published_claims():
         assert words in readme, words
 
 
+def test_the_readme_quotes_the_claims_in_first_person():
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    mixed, label = (mean(run["splits"]["test"]["direct"]["accuracy"] for run in runs)
+                    for runs in (report.read("claims_pt_first_person")["figures"][arm]
+                                 for arm in ("mixed", "label-only")))
+    assert f"In first person it has {mixed:.1f}%, label-only {label:.0f}% (three runs each)" in readme
+
+
 def test_a_page_gets_the_table_between_its_marks(house, monkeypatch):
     call(monkeypatch)
     assert house.read_text() == f"before\n<!-- some -->\n{TABLE}<!-- /some -->\nafter\n"
