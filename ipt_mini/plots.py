@@ -90,7 +90,8 @@ def by_seed(panels, chance, ylabel, path):
             axis.plot(steps, np.transpose(values), color=color, alpha=0.35, linewidth=0.8)
             axis.plot(steps, np.mean(values, 0), color=color, linewidth=2, label=name)
         axis.axhline(chance, color="0.5", linestyle=":", label="chance")
-        axis.set(title=title, ylabel=ylabel, ylim=(0, 1.02))
+        axis.set(ylabel=ylabel, ylim=(0, 1.02))
+        axis.set_title(title, fontsize=10)
         axis.grid(alpha=0.3)
     axes[-1].set_xlabel("step")
     figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=7, ncols=2,
