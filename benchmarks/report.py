@@ -48,7 +48,9 @@ def defaults(views="cells", of="runs"):
     all settings, recipes of the tasks, and sizes of the networks."""
     facts, tokenizer = [], Tokenizer(views)
     if of == "runs":
-        facts += [Config(), SUPERVISION, *[RATE[views]] * (RATE[views] != 1)]
+        facts += [Config(), SUPERVISION]
+        if RATE[views] != 1:               # cells had no such share when they were measured
+            facts.append(RATE[views])
     if of != "data":
         facts += [Tokenizer.warmup, Tokenizer.beta, TOKENIZER_STEPS[views]]
     for name, task in TASKS.items():

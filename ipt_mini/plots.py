@@ -82,7 +82,8 @@ def curves(log, chance, path):
 def by_seed(panels, chance, ylabel, path):
     """Write a PNG of {title: {name: (steps, a row of values for each seed)}}: a thin line a seed, a
     thick one for their mean, and chance."""
-    figure = Figure((WIDTH / 100, 0.6 + 2.1 * len(panels)), layout="constrained", dpi=150)
+    height = 0.6 + 2.1 * len(panels)
+    figure = Figure((WIDTH / 100, height), layout="constrained", dpi=150)
     axes = figure.subplots(len(panels), squeeze=False)[:, 0]
     for axis, (title, curves) in zip(axes, panels.items()):
         for number, (name, (steps, values)) in enumerate(curves.items()):
