@@ -2,7 +2,7 @@
 
     python benchmarks/main_job.py --seeds 3                       about 30 minutes on two cores
     python benchmarks/main_job.py --seeds 3 --answer-sees-views   as in the paper: `sees_views`
-    python benchmarks/main_job.py --seeds 3 --views first-person  `first_person`, 90 minutes
+    python benchmarks/main_job.py --seeds 3 --views first-person  `first_person`, two hours
     python benchmarks/main_job.py --seeds 3 --joint               one model for all tasks: `joint`
 
 Runs are kept in runs/ and resumed. What train.py and eval.py would print is measured once more
