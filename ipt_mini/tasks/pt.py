@@ -29,8 +29,8 @@ STEPS = {"cells": 1800, "first-person": 3000}    # of the model's training, by w
 # gradient descent finds nothing to begin with.
 CURRICULUM = (0.72, 0.13, 0.13, 0.02)
 CURRICULUM_STEPS = 2000         # it takes at most
-# Its terms, of which a run takes those that it can carry. First imagine, then answer. In cells, with
-# less for the answer, what finds the cells of a picture is of no use to the direct answer.
+# Its terms, of which a run takes those that it can carry. First imagine, then answer. In cells,
+# with less for the answer, what finds a picture's cells is of no use to the direct answer.
 LOSS = {"cells": "answer=0.3@0.15:4@0.25,imagination=1,compass=1,cot=1",
         "first-person": "answer=0.02@0.4:2@0.5,imagination=1,compass=1,cot=1"}
 WORLDS = {  # walls (beside 2 next to M) and objects per 25 cells; cells of a route, with its ends
