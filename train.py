@@ -26,7 +26,7 @@ from tqdm import tqdm
 from ipt_mini import plots
 from ipt_mini.checkpoint import (folder_of, get_reader, get_tokenizer, open_folder, read_metrics,
                                  restored, save, tokenizer_maker, write_json)
-from ipt_mini.compare import compare, same_time, settings_of, with_seed
+from ipt_mini.compare import compare, settings_of, with_equal_time, with_seed
 from ipt_mini.config import Config, parse, setting
 from ipt_mini.dataset import tasks_of
 from ipt_mini.evaluate import lines, test_run, validate
@@ -290,7 +290,7 @@ def learn(config, own=None, line=None):
     make = tokenizer_maker(config)
     config = completed(config, tasks)
     terms, inputs = named(config, tasks, own)
-    folder, identity, saved = open_folder(config, tasks.values())
+    folder, identity, saved = open_folder(config, tasks.values(), own)
     with blame(folder / "checkpoint.pt"):
         if saved and saved["step"] == config.steps:
             return Learnt(config, folder, list(saved["log"]), dict(saved["seconds"]))
@@ -367,10 +367,10 @@ def compare_settings(config, text, minutes=10.0, own=None):
     pair = settings_of(config, text)
     for one in pair:
         named(one, tasks_of(one), own)          # a mistake shows before any training
-    pair = same_time(pair, lambda one: step_of(one, own))
+    pair = with_equal_time(pair, lambda one: step_of(one, own), own)
 
     def learn_both(seed):
-        runs = [with_seed(one, seed) for one in pair]
+        runs = [with_seed(one, seed, own) for one in pair]
         if own is None:
             side_by_side(learn, runs, jobs=2)
         return [learn(run, own) for run in runs]

@@ -7,6 +7,7 @@ Nothing here is ever deleted. A checkpoint holds tensors and plain values: readi
 nothing.
 """
 import hashlib
+import inspect
 import io
 import json
 import os
@@ -97,19 +98,22 @@ def folder_of(config):
     return Path(config.out or f"runs/{name}")
 
 
-def identity(config, tasks):
+def identity(config, tasks, own=None):
     """What makes a run what it is: its settings, a digest of what code decides about its data, and
-    those of the user's own files."""
-    terms = config.loss.removeprefix("+").split(",")
-    specs = [config.inputs, *(term.rpartition("=")[0] for term in terms)]
-    own = {spec: zlib.crc32(source(spec).encode()) for spec in specs if is_own(spec)}
-    return dict(compared(config), fingerprint=fingerprint(config, tasks), **own)
+    those of the user's own files, and of the functions `own` that its loss names."""
+    terms = [term.rpartition("=")[0] for term in config.loss.removeprefix("+").split(",")]
+    code = {spec: source(spec) for spec in [config.inputs, *terms] if is_own(spec)}
+    for name in sorted(set(terms) & set(own or {})):
+        with blame(f"{name}, a term of your own: define it in a notebook or a file"):
+            code[name] = inspect.getsource(own[name])
+    code = {name: zlib.crc32(text.encode()) for name, text in code.items()}
+    return dict(compared(config), fingerprint=fingerprint(config, tasks), **code)
 
 
-def open_folder(config, tasks):
+def open_folder(config, tasks, own=None):
     """Make or reopen the run folder: (path, identity, checkpoint or None).
     UserError if something other than this very run is in it."""
-    path, here = folder_of(config), identity(config, tasks)
+    path, here = folder_of(config), identity(config, tasks, own)
     path.mkdir(parents=True, exist_ok=True)
     file = path / "checkpoint.pt"
     if not file.exists():

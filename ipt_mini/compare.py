@@ -6,11 +6,13 @@ METRICS that both have. The test is sequential, it may stop after each pair. If 
 says "better" or "worse" in 5% of the comparisons, all looks together.
 """
 import io
+import json
 import math
 import time
 import zlib
 from dataclasses import fields, replace
 from functools import lru_cache
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -18,9 +20,10 @@ import numpy as np
 import torch
 
 from ipt_mini import plots
-from ipt_mini.checkpoint import folder_of
+from ipt_mini.checkpoint import ANEW, folder_of, identity, write_json
 from ipt_mini.config import Config, compared
-from ipt_mini.errors import UserError
+from ipt_mini.dataset import tasks_of
+from ipt_mini.errors import UserError, blame
 
 METRICS = "codes", "direct", "think"     # share of right codes in the model's own pictures, or of
 #                                           right answers, if one of the two draws none
@@ -74,12 +77,28 @@ def same_time(pair, step_of, rounds=12):
     return first, second
 
 
-def with_seed(config, seed):
+def with_equal_time(pair, step_of, own=None):
+    """`same_time`, measured once: the same comparison, given again, goes on with its runs."""
+    names = "-".join(digest_of(one, own) for one in pair)
+    kept = Path(f"runs/compare/{names}.json")
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_json(kept, dict(steps=[one.steps for one in same_time(pair, step_of)]))
+    with blame(kept, remedy=f"{ANEW}delete it"):
+        steps = json.loads(kept.read_text("utf-8"))["steps"]
+        return [short_run(replace(one, steps=int(n))) for one, n in zip(pair, steps, strict=True)]
+
+
+def digest_of(config, own=None):
+    """Of all that makes a run what it is, but its seed."""
+    facts = identity(replace(config, seed=0), tasks_of(config).values(), own)
+    return f"{zlib.crc32(repr(facts).encode()):08x}"
+
+
+def with_seed(config, seed, own=None):
     """The run of one seed. Its folder tells the settings, so that comparisons share their runs."""
-    settings = repr(compared(replace(config, seed=0)))
     folder = folder_of(replace(config, seed=seed)).name
-    return replace(config, seed=seed,
-                   out=f"runs/compare/{zlib.crc32(settings.encode()):08x}-{folder}")
+    return replace(config, seed=seed, out=f"runs/compare/{digest_of(config, own)}-{folder}")
 
 
 # ------------------------------------------------------------------------- the sequential test

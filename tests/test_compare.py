@@ -1,5 +1,6 @@
 """Comparisons: what is compared, when they stop, how often they are wrong, what they see."""
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from conftest import TINY, call, refused, snapshot
 
 import train
 from ipt_mini.compare import (FIRST, MOST, Comparison, boundaries, compare, same_time, score,
-                              settings_of, with_seed)
+                              settings_of, with_equal_time, with_seed)
 from ipt_mini.config import Config
 from ipt_mini.errors import UserError
 
@@ -54,6 +55,31 @@ def test_the_same_settings_share_a_folder_and_others_do_not():
     assert len(folders) == 6 and all(folder.startswith("runs/compare/") for folder in folders)
 
 
+def test_what_the_user_changes_is_trained_anew(tmp_path):
+    """The verdict on a term shall not be the one on how it was before."""
+    file, config = tmp_path / "mine.py", Config(steps=200)
+    changed = replace(config, loss=f"+{file}:mine=1")
+    folders = []
+    for factor in (1, 2):
+        file.write_text(f"def mine(batch):\n    return {factor} * batch.logits.mean()\n")
+        folders.append(with_seed(changed, 0).out)
+    by_name = replace(config, loss="+mine=1")
+
+    def mine(batch):
+        return batch.logits.mean()
+    folders.append(with_seed(by_name, 0, dict(mine=mine)).out)
+    folders.append(with_seed(by_name, 0, dict(mine=mine, other=mine)).out)
+    assert folders[3] == folders.pop(2)
+
+    def mine(batch):  # noqa: F811: as in a notebook, where a cell is edited and run again
+        return batch.logits.square().mean()
+    folders.append(with_seed(by_name, 0, dict(mine=mine)).out)
+    assert len(set(folders)) == 4
+    assert with_seed(config, 0, dict(mine=mine)).out == with_seed(config, 0).out
+    with pytest.raises(UserError, match="define it in a notebook or a file"):
+        with_seed(by_name, 0, dict(mine=eval("lambda batch: 0")))
+
+
 def test_what_costs_more_gets_fewer_steps(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
@@ -66,6 +92,26 @@ def test_what_costs_more_gets_fewer_steps(monkeypatch):
     assert (first.steps, second.steps, first.eval_every, second.eval_every) == (200, 100, 33, 16)
     first, second = same_time(settings_of(Config(), "seed=0 n_embd=64"), step_of)
     assert first.steps == second.steps
+
+
+def test_the_time_of_a_step_is_measured_once(monkeypatch, tmp_path):
+    """Or a comparison that was stopped would begin anew with other numbers of steps."""
+    monkeypatch.chdir(tmp_path)
+    pair, costs = settings_of(Config(), "n_layer=4"), [1, 2]
+
+    def sleepless(config):
+        return lambda: clock.append(clock[-1] + costs[config.n_layer == 4])
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[-1])
+    assert [one.steps for one in with_equal_time(pair, sleepless)] == [200, 100]
+    costs[1] = 5
+    assert [one.steps for one in with_equal_time(pair, sleepless)] == [200, 100]
+    other = with_equal_time(settings_of(Config(), "n_layer=4 n_head=8"), sleepless)
+    assert [one.steps for one in other] == [200, 40]
+    for file in (tmp_path / "runs/compare").iterdir():
+        file.write_text("nonsense")
+    with pytest.raises(UserError, match="delete it"):
+        with_equal_time(pair, sleepless)
 
 
 # --------------------------------------------------------------------------- the sequential test

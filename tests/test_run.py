@@ -518,6 +518,14 @@ def test_train_from_a_notebook_with_a_term_of_ones_own(world, quick):
     folder = train.train(Config(**config), own={"mine": mine})
     losses = metrics_of(world / folder)["log"][0]["losses"]
     assert set(losses) == {"answer", "imagination", "compass", "mine"}
+    before = snapshot(world / folder)
+    assert train.train(Config(**config), own={"mine": mine}) == folder
+
+    def mine(batch):  # noqa: F811: an edited cell
+        return batch.logits.abs().mean()
+    with pytest.raises(UserError, match="other settings or files.*'?mine"):
+        train.train(Config(**config), own={"mine": mine})
+    assert snapshot(world / folder) == before
 
 
 def test_into_a_full_device(world):
