@@ -10,6 +10,7 @@ from ipt_mini.tasks import TASKS
 SCRIPTS = {"main_job": "--seeds 1 --tasks pt", "soak": "", "speed": "", "probes": "",
            "laboratory": "--task pt --views cells", "quantizers": "",
            "results": "--families mvc", "growth": ""}
+LONG = "growth", "laboratory", "soak"     # more than a minute
 
 
 def published():
@@ -22,8 +23,9 @@ def test_every_script_is_tested():
     assert names == set(SCRIPTS)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.long if name in LONG else pytest.mark.slow)
+    for name in SCRIPTS])
 def test_quick_form(name, tmp_path):
     if name in ("probes", "results"):
         pytest.importorskip("sklearn")

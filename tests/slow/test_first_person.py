@@ -15,10 +15,10 @@ from ipt_mini.tasks.camera import draw
 from ipt_mini.tasks.grid import nearest_glyph, render
 from ipt_mini.tokenizer import TOKENIZER_STEPS, Tokenizer, train_tokenizer
 
-pytestmark = pytest.mark.slow
 CONFIG = Config(views="first-person")
 
 
+@pytest.mark.long
 def test_the_tokenizer_draws_pictures_and_maps():
     train = [*tokenizer_pictures(CONFIG, [TASKS["pt"]], "train", 2000).values()]
     tokenizer = train_tokenizer(partial(Tokenizer, "first-person"), train, 0,
@@ -30,6 +30,7 @@ def test_the_tokenizer_draws_pictures_and_maps():
     assert (nearest_glyph(drawn[render]) == held_out[render].cells).mean() > 0.999
 
 
+@pytest.mark.slow
 def test_the_reader_reads_true_pictures():
     """What is left are objects that others hide."""
     reader = train_reader(tokenizer_pictures(CONFIG, [TASKS["pt"]], "train", 4000)[draw])
@@ -41,6 +42,7 @@ def test_the_reader_reads_true_pictures():
         assert (answer == examples.answer).mean() > wanted, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [*TASKS, f"{EXAMPLES}/turn_around.py"])
 def test_train_resume_evaluate_and_replace(tmp_path, monkeypatch, task):
     monkeypatch.chdir(tmp_path)
