@@ -79,6 +79,25 @@ def test_the_readme_quotes_the_claims_in_first_person():
         assert words in readme, words
 
 
+def test_the_pages_quote_the_main_job_in_first_person():
+    figures, pages = report.read("first_person")["figures"], {}
+    for name in ("README.md", "docs/results.md"):
+        pages[name] = " ".join((ROOT / name).read_text().split())
+
+    def of(task, way, split="test"):
+        return f"{mean(run['splits'][split][way]['accuracy'] for run in figures[task]):.1f}%"
+    ways = "imagine", "direct", "oracle"
+    mvc, (pet, alone, _), far = ([of(task, way, *split) for way in ways] for task, *split in (
+        ["mvc"], ["pet"], ["pet", "farther"]))
+    for name, words in (
+            ("README.md", f"its own map, {mvc[0]}, than without, {mvc[1]}."),
+            ("docs/results.md", f"after its own map {mvc[0]}, without one {mvc[1]},"),
+            ("docs/results.md", f"its own picture {pet}, without one {alone}."),
+            ("docs/results.md", f"{far[0]} after its own picture, {far[1]} without, "
+                                f"{far[2]} after the true one.")):
+        assert words in pages[name], words
+
+
 def test_a_page_gets_the_table_between_its_marks(house, monkeypatch):
     call(monkeypatch)
     assert house.read_text() == f"before\n<!-- some -->\n{TABLE}<!-- /some -->\nafter\n"
