@@ -57,6 +57,7 @@ def measured(config):
         figures[run.name] = dict(
             task=config.task, seed=config.seed, minutes=metrics["minutes"],
             machine=metrics["machine"], tokenizer=metrics["tokenizer"], log=metrics["log"],
+            codes=round(100 * metrics["log"][-1]["val"][run.titled("codes")], 1),
             splits={"test": metrics[run.titled("test")], **outside},
             replaced=replacement_test(run, data, examples),
             flips=flip_test(run, data, examples))
@@ -86,6 +87,7 @@ def column(runs, labels):
             cells[f"{decode}, %"] = pooled(figures)
             cells[f"{decode}, by seed"] = listed(f["accuracy"] for f in figures)
     quality = [run["splits"]["test"]["imagine"]["imagination"] for run in runs]
+    cells["codes right in validation, by seed"] = listed(run["codes"] for run in runs)
     cells["exact images, by seed"] = listed(q["exact_images"] for q in quality)
     cells["foreground cells, by seed"] = listed(q["foreground_cells"] for q in quality)
     cells["imagined pictures, PSNR, by seed"] = listed(q["psnr"] for q in quality)
