@@ -26,7 +26,7 @@ from tqdm import tqdm
 from ipt_mini import plots
 from ipt_mini.checkpoint import (folder_of, get_reader, get_tokenizer, open_folder, read_metrics,
                                  restored, save, tokenizer_maker, write_json)
-from ipt_mini.compare import compare, settings_of, with_equal_time, with_seed
+from ipt_mini.compare import compare, metric_of, settings_of, with_equal_time, with_seed
 from ipt_mini.config import Config, parse, setting
 from ipt_mini.dataset import tasks_of
 from ipt_mini.evaluate import lines, test_run, validate
@@ -331,6 +331,7 @@ class Options(Config):
     compare: str = setting("", "is a second setting better? What differs there, such as "
                            "'loss=+FILE.py:TERM=0.5 n_layer=4'; both are trained side by side")
     minutes: float = setting(10.0, "for a comparison, at most", low=0.1)
+    score: str = setting("", "what a comparison goes by: codes (by default), nats, oracle ...")
     final: bool = setting(False, "then read the test split of the runs that were compared")
 
 
@@ -360,13 +361,15 @@ def step_of(config, own=None):
     return partial(train_step, training, 0)
 
 
-def compare_settings(config, text, minutes=10.0, own=None):
+def compare_settings(config, text, minutes=10.0, own=None, score=""):
     """Is the setting better that differs from `config` by `text`? Its Comparison, which a notebook
-    draws, and the pair of Configs. own: as in `learn`; all is then trained in this process."""
+    draws, and the pair of Configs. own: as in `learn`; all is then trained in this process.
+    score: what to go by, one of SCORES."""
     config = replace(config, device=pick_device(config.device))
     pair = settings_of(config, text)
     for one in pair:
         named(one, tasks_of(one), own)          # a mistake shows before any training
+    metric = metric_of(pair, score)
     pair = with_equal_time(pair, lambda one: step_of(one, own), own)
 
     def learn_both(seed):
@@ -374,7 +377,7 @@ def compare_settings(config, text, minutes=10.0, own=None):
         if own is None:
             side_by_side(learn, runs, jobs=2)
         return [learn(run, own) for run in runs]
-    return compare(learn_both, minutes), pair
+    return compare(learn_both, metric, minutes), pair
 
 
 def tested(comparison, pair):
@@ -409,12 +412,12 @@ def say_what_next(config, folder):
 def main():
     options = asdict(parse(Options, __doc__))
     seeds, jobs = options.pop("seeds"), options.pop("jobs")
-    text, minutes, final = (options.pop(name) for name in ("compare", "minutes", "final"))
+    text, minutes, score, final = map(options.pop, ("compare", "minutes", "score", "final"))
     config = Config(**options)
     if "LOCAL_RANK" in os.environ and (text or seeds):
         raise UserError("--seeds, --compare: without torchrun, it is for one run on several GPUs")
     if text:
-        comparison, pair = compare_settings(config, text, minutes)
+        comparison, pair = compare_settings(config, text, minutes, score=score)
         print(comparison, *(tested(comparison, pair) if final else ()), sep="\n")
         return
     if seeds:

@@ -1,8 +1,7 @@
 """Is one setting better than another? Pairs of seeds, as few as decide it.
 
 Both settings learn for the same time: the steps of the second are those of the first, divided by
-what its step costs. They are compared by one number of the log, on validation data: the first of
-METRICS that both have. The test is sequential, it may stop after each pair. If nothing differs, it
+what its step costs. They are compared by one number of the log, on validation data. The test is sequential, it may stop after each pair. If nothing differs, it
 says "better" or "worse" in 5% of the comparisons, all looks together.
 """
 import io
@@ -24,9 +23,14 @@ from ipt_mini.checkpoint import ANEW, folder_of, identity, write_json
 from ipt_mini.config import Config, compared
 from ipt_mini.dataset import tasks_of
 from ipt_mini.errors import UserError, blame
+from ipt_mini.generate import decodes_of
 
-METRICS = "codes", "direct", "think"     # share of right codes in the model's own pictures, or of
-#                                           right answers, if one of the two draws none
+# What a run logs of its validation, and the decode that needs to be trained for it. A comparison goes
+# by the first that both settings have: the share of right codes in the model's own pictures, or of
+# right answers. nats: the loss of the true codes, each after the true ones before it.
+SCORES = {"codes": "imagine", "direct": "direct", "think": "think",
+          "nats": "imagine", "imagine": "imagine", "oracle": "oracle"}
+LOWER = "nats",               # less is better
 # Short runs: where all is learnt, nothing differs.
 STEPS = {"cells": 200, "first-person": 300, "pictures": 300}
 VALIDATIONS = 6               # in a run; the score is the mean over the second half
@@ -155,7 +159,7 @@ class Comparison(NamedTuple):
         mean = self.differences.mean()
         if not abs(mean) > self.half:                  # nan too: nothing is known yet
             return "undecided"
-        return "better" if mean > 0 else "worse"
+        return "better" if (mean > 0) != (self.metric in LOWER) else "worse"
 
     @property
     def visible(self):
@@ -184,21 +188,23 @@ def score(log, metric):
     return sum(values) / len(values) if values else None
 
 
-def metric_of(logs):
-    """The first of METRICS that all logs have."""
-    for metric in METRICS:
-        if None not in [score(log, metric) for log in logs]:
-            return metric
-    raise UserError("--compare: no way of answering is trained in both settings")
+def metric_of(pair, wanted=""):
+    """What a comparison of two Configs goes by: `wanted`, or the first of SCORES that both log."""
+    decodes = [decodes_of(config.branches) for config in pair]
+    found = [name for name, decode in SCORES.items() if all(decode in one for one in decodes)]
+    if not found:
+        raise UserError("--compare: no way of answering is trained in both settings")
+    if wanted and wanted not in found:
+        raise UserError(f"--score {wanted}: both settings log {', '.join(found)}")
+    return wanted or found[0]
 
 
-def compare(learn_both, minutes, tell=print):
+def compare(learn_both, metric, minutes, tell=print):
     """The Comparison of two settings. learn_both(seed): what both have Learnt with this seed; the
     time counts that they took, though they may have been trained before."""
     first, second, spent, planned = [], [], 0, 0
     while True:
         pair = learn_both(len(first))
-        metric = metric_of([run.log for run in pair])
         for scores, run in zip((first, second), pair):
             scores.append(score(run.log, metric))
         spent += max(sum(run.seconds.values()) for run in pair) / 60

@@ -8,8 +8,8 @@ import torch
 from conftest import TINY, call, refused, snapshot
 
 import train
-from ipt_mini.compare import (FIRST, MOST, Comparison, boundaries, compare, same_time, score,
-                              settings_of, with_equal_time, with_seed)
+from ipt_mini.compare import (FIRST, MOST, Comparison, boundaries, compare, metric_of, same_time,
+                              score, settings_of, with_equal_time, with_seed)
 from ipt_mini.config import Config
 from ipt_mini.errors import UserError
 
@@ -25,7 +25,7 @@ def compared_with(differences, minutes=1e9, metric="codes"):
         logs = log_of([0, 0.5], metric), log_of([0, 0.5 + differences[seed]], metric)
         return [train.Learnt(None, None, log, dict(training=60.0)) for log in logs]
     said = []
-    return compare(learn_both, minutes, said.append), said
+    return compare(learn_both, metric, minutes, said.append), said
 
 
 # ------------------------------------------------------------------------------- two settings
@@ -173,9 +173,21 @@ def test_it_stops_when_the_time_is_spent():
 
 
 def test_what_both_can_do_is_compared():
-    assert compared_with([0.1] * 16, metric="direct")[0].metric == "direct"
+    label, text = Config(supervision="label"), Config(supervision="text_cot")
+    assert metric_of([Config(), label]) == "direct" and metric_of([text, text]) == "think"
     with pytest.raises(UserError, match="no way of answering"):
-        compared_with([0.1] * 16, metric="other")
+        metric_of([label, text])
+
+
+def test_of_a_loss_less_is_better():
+    """And a comparison may go by any number that both settings log."""
+    for change, verdict in ((-0.1, "better"), (0.1, "worse"), (0, "undecided")):
+        assert compared_with([change] * 16, metric="nats")[0].verdict == verdict
+    pair = Config(), Config(supervision="ipt")
+    assert metric_of(pair) == "codes" and metric_of(pair, "oracle") == "oracle"
+    for wanted in ("direct", "peace"):
+        with pytest.raises(UserError, match=f"--score {wanted}: .* codes, nats, imagine, oracle"):
+            metric_of(pair, wanted)
 
 
 def test_a_comparison_says_and_draws_what_it_saw():
