@@ -1,8 +1,9 @@
 """Is one setting better than another? Pairs of seeds, as few as decide it.
 
 Both settings learn for the same time: the steps of the second are those of the first, divided by
-what its step costs. They are compared by one number of the log, on validation data. The test is sequential, it may stop after each pair. If nothing differs, it
-says "better" or "worse" in 5% of the comparisons, all looks together.
+what its step costs. They are compared by one number of the log, on validation data. The test is
+sequential, it may stop after each pair. If nothing differs, it says "better" or "worse" in 5% of
+the comparisons, all looks together.
 """
 import io
 import json
@@ -25,9 +26,9 @@ from ipt_mini.dataset import tasks_of
 from ipt_mini.errors import UserError, blame
 from ipt_mini.generate import decodes_of
 
-# What a run logs of its validation, and the decode that needs to be trained for it. A comparison goes
-# by the first that both settings have: the share of right codes in the model's own pictures, or of
-# right answers. nats: the loss of the true codes, each after the true ones before it.
+# What a run logs of its validation, and the decode that needs to be trained for it. A comparison
+# goes by the first that both settings have: the share of right codes in the model's own pictures,
+# or of right answers. nats: the loss of the true codes, each after the true ones before it.
 SCORES = {"codes": "imagine", "direct": "direct", "think": "think",
           "nats": "imagine", "imagine": "imagine", "oracle": "oracle"}
 LOWER = "nats",               # less is better
