@@ -183,8 +183,10 @@ class Comparison(NamedTuple):
 
 
 def score(log, metric):
-    """The mean of one number, of all tasks, over the second half of the training."""
-    half = [row["val"] for row in log if row["step"] > log[-1]["step"] / 2]
+    """The mean of one number, of all tasks, over the second half of the training. Without an end
+    that follows soon after another validation: the end would count twice, in one setting alone."""
+    half = [row["val"] for row in log
+            if row["step"] > log[-1]["step"] / 2 and row["step"] % log[0]["step"] == 0]
     values = [value for row in half for name, value in row.items() if name.startswith(metric)]
     return sum(values) / len(values) if values else None
 

@@ -9,7 +9,7 @@ from conftest import TINY, call, refused, snapshot
 
 import train
 from ipt_mini.compare import (FIRST, MOST, Comparison, boundaries, compare, metric_of, same_time,
-                              score, settings_of, with_equal_time, with_seed)
+                              score, settings_of, short_run, with_equal_time, with_seed)
 from ipt_mini.config import Config
 from ipt_mini.errors import UserError
 
@@ -119,6 +119,18 @@ def test_score_is_the_mean_over_the_second_half_and_over_tasks():
     assert score(log_of([9, 9, 1, 2]), "codes") == 1.5
     log = [dict(step=1, val={}), dict(step=2, val={"codes-pt": 1.0, "codes-mvc": 0.0, "x": 9.0})]
     assert score(log, "codes") == 0.5
+
+
+def test_the_score_is_of_the_same_parts_of_a_run_for_any_number_of_steps():
+    def log(steps, every):
+        ends = [*range(every, steps, every), steps]
+        return [dict(step=end, val=dict(codes=end / steps)) for end in ends]
+    wanted = score(log(300, 50), "codes")
+    for steps in range(150, 301):
+        config = short_run(Config(steps=steps))
+        found = score(log(steps, config.eval_every), "codes")
+        assert found == pytest.approx(wanted, abs=0.03), steps
+    assert abs(score(log(289, 48), "codes") - wanted) < 0.01
 
 
 def comparisons(effect, n=2000, most=MOST):
