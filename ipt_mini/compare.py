@@ -31,7 +31,7 @@ from ipt_mini.generate import decodes_of
 # or of right answers. nats: the loss of the true codes, each after the true ones before it.
 SCORES = {"codes": "imagine", "direct": "direct", "think": "think",
           "nats": "imagine", "imagine": "imagine", "oracle": "oracle"}
-LOWER = "nats",               # less is better
+LOWER = {"nats"}              # less is better
 # Short runs: where all is learnt, nothing differs.
 STEPS = {"cells": 200, "first-person": 300, "pictures": 300}
 VALIDATIONS = 6               # in a run; the score is the mean over the second half
@@ -198,7 +198,7 @@ def metric_of(pair, wanted=""):
     if not found:
         raise UserError("--compare: no way of answering is trained in both settings")
     if wanted and wanted not in found:
-        raise UserError(f"--score {wanted}: both settings log {', '.join(found)}")
+        raise UserError(f"--score {wanted}: choose one that both settings log: {', '.join(found)}")
     return wanted or found[0]
 
 

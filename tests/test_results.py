@@ -79,23 +79,44 @@ def test_the_readme_quotes_the_claims_in_first_person():
         assert words in readme, words
 
 
-def test_the_pages_quote_the_main_job_in_first_person():
-    figures, pages = report.read("first_person")["figures"], {}
-    for name in ("README.md", "docs/results.md"):
-        pages[name] = " ".join((ROOT / name).read_text().split())
+def page(name):
+    return " ".join((ROOT / name).read_text().split())
 
-    def of(task, way, split="test"):
-        return f"{mean(run['splits'][split][way]['accuracy'] for run in figures[task]):.1f}%"
-    ways = "imagine", "direct", "oracle"
-    mvc, (pet, alone, _), far = ([of(task, way, *split) for way in ways] for task, *split in (
-        ["mvc"], ["pet"], ["pet", "farther"]))
-    for name, words in (
-            ("README.md", f"its own map, {mvc[0]}, than without, {mvc[1]}."),
-            ("docs/results.md", f"after its own map {mvc[0]}, without one {mvc[1]},"),
-            ("docs/results.md", f"its own picture {pet}, without one {alone}."),
-            ("docs/results.md", f"{far[0]} after its own picture, {far[1]} without, "
-                                f"{far[2]} after the true one.")):
-        assert words in pages[name], words
+
+def rows_of(name, part=0):
+    """{first cell: the others} of a table of a result."""
+    return {row[0]: row[1:] for row in report.read(name)["tables"][part]["rows"]}
+
+
+def test_the_pages_quote_the_main_job_in_first_person():
+    rows = rows_of("first_person")
+    (pet, pt, mvc), alone, oracle, label, follows = (
+        [float(cell.split()[0]) for cell in rows[f"{name}, %"]] for name in (
+            "imagine", "direct", "oracle", "label-only", "follows another picture"))
+    splits = report.read("first_person_details")["tables"][0]["rows"]
+    far = {row[2]: row[3].split()[0] for row in splits if row[:2] == ["PET", "farther"]}
+    assert f"its own map, {mvc}%, than without, {alone[2]}%." in page("README.md")
+    assert label[2] > alone[2] and pet < alone[0]            # as the README says, without figures
+    for words in (f"oracle {oracle[0]}, {oracle[1]}, {oracle[2]}%.",
+                  f"its own picture {pet}%, without one {alone[0]}%.",
+                  f"the answer follows the picture, in {follows[0]}%.",
+                  f"after its own map {mvc}%, without one {alone[2]}%, label-only {label[2]}%.",
+                  f"{far['imagine']}% after its own picture, {far['direct']}% without, "
+                  f"{far['oracle']}% after the true one."):
+        assert words in page("docs/results.md"), words
+
+
+def test_the_results_quote_the_views_in_sight_and_the_laboratory():
+    text = page("docs/results.md")
+    follows = rows_of("sees_views")["follows another picture, by seed"]
+    assert f"its seeds differ: {follows[2]}%." in text
+    scores, planted = (rows_of("laboratory_first_person", part) for part in (0, 1))
+    seen, share = 100 * float(scores["codes"][3]), scores["nats"][4]
+    wrong = planted["10% of the target codes wrong"]
+    for words in (f"pairs see {seen:.1f} points of the share of right codes, or {share}% of the",
+                  f"falls by {-100 * float(wrong[0]):.1f} points, and all comparisons see it"):
+        assert words in text, words
+    assert wrong[1] == "100.0" and all(4 < float(row[2]) < 6 for row in scores.values())
 
 
 def test_a_page_gets_the_table_between_its_marks(house, monkeypatch):
