@@ -14,7 +14,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import Callable, NamedTuple
@@ -26,7 +26,7 @@ from tqdm import tqdm
 from ipt_mini import plots
 from ipt_mini.checkpoint import (folder_of, get_reader, get_tokenizer, open_folder, read_metrics,
                                  restored, save, tokenizer_maker, write_json)
-from ipt_mini.compare import compare, metric_of, settings_of, with_equal_time, with_seed
+from ipt_mini.compare import compare, digest_of, metric_of, plan_of, settings_of, with_seed
 from ipt_mini.config import Config, parse, setting
 from ipt_mini.dataset import tasks_of
 from ipt_mini.evaluate import lines, test_run, validate
@@ -335,22 +335,28 @@ class Options(Config):
     final: bool = setting(False, "then read the test split of the runs that were compared")
 
 
-def train_seeds(config, seeds, jobs):
-    """Train seeds 0 .. N-1 side by side. First what they share, and whatever may be wrong."""
-    if config.out or config.seed:
-        raise UserError("--seeds: without --out and --seed")
-    config = replace(config, device=pick_device(config.device))
-    folder, tasks = folder_of(config), tasks_of(config)
-    named(config, tasks)
+def make_shared(config, own=None):
+    """Make what all seeds of a run share, before they train side by side; a mistake in the settings
+    shows, too."""
+    tasks, folder = tasks_of(config), folder_of(config)
+    named(config, tasks, own)
     folder.parent.mkdir(parents=True, exist_ok=True)
     get_tokenizer(config, tasks.values(), folder, tokenizer_maker(config))
     if needs_reader(config, tasks):
         get_reader(config, tasks.values(), folder)
+
+
+def train_seeds(config, seeds, jobs):
+    """Train seeds 0 .. N-1 side by side."""
+    if config.out or config.seed:
+        raise UserError("--seeds: without --out and --seed")
+    config = replace(config, device=pick_device(config.device))
+    make_shared(config)
     side_by_side(train, [replace(config, seed=seed) for seed in range(seeds)], jobs)
 
 
 def step_of(config, own=None):
-    """A function that learns from one batch of a new model, to be timed."""
+    """A function that learns from one batch of a new model and waits for its end, to be timed."""
     tasks = tasks_of(config)
     config = completed(replace(config, n_train=max(64, config.batch_size)), tasks)
     folder = folder_of(config)
@@ -358,7 +364,7 @@ def step_of(config, own=None):
     tokenizer = get_tokenizer(config, tasks.values(), folder, tokenizer_maker(config))
     tokenizer = tokenizer.to(config.device).requires_grad_(False)
     training = training_of(config, tasks, tokenizer, *named(config, tasks, own))
-    return partial(train_step, training, 0)
+    return lambda: train_step(training, 0).tolist()
 
 
 def compare_settings(config, text, minutes=10.0, own=None, score=""):
@@ -367,25 +373,32 @@ def compare_settings(config, text, minutes=10.0, own=None, score=""):
     score: what to go by, one of SCORES."""
     config = replace(config, device=pick_device(config.device))
     pair = settings_of(config, text)
-    for one in pair:
-        named(one, tasks_of(one), own)          # a mistake shows before any training
     metric = metric_of(pair, score)
-    pair = with_equal_time(pair, lambda one: step_of(one, own), own)
+    for one in pair:
+        make_shared(with_seed(one, 0, own), own)       # a mistake shows before any training
+    plan = plan_of(pair, lambda one: step_of(with_seed(one, 0, own), own), own)
 
+    @cache
     def learn_both(seed):
-        runs = [with_seed(one, seed, own) for one in pair]
+        runs = [with_seed(one, seed, own) for one in plan.pair]
         if own is None:
             side_by_side(learn, runs, jobs=2)
-        return [learn(run, own) for run in runs]
-    return compare(learn_both, metric, minutes), pair
+        learnt = [learn(run, own) for run in runs]
+        if [digest_of(one, own) for one in pair] != plan.digests:
+            raise UserError("a file that the settings name has changed; give the command again")
+        seconds = [sum(run.seconds.values()) for run in learnt]
+        return learnt, (max if own is None else sum)(seconds) / 60
+    plan = plan.with_pairs(minutes, learn_both(0)[1])
+    return compare(learn_both, metric, plan.planned), plan.pair
 
 
-def tested(comparison, pair):
-    """Read the test split of all runs that were compared: a Comparison for each figure."""
+def tested(comparison, pair, own=None):
+    """Read the test split of all runs that were compared: a Comparison for each figure that both
+    settings have."""
     seeds = range(len(comparison.first))
-    runs = [[read_metrics(train(with_seed(one, seed))) for seed in seeds] for one in pair]
+    runs = [[read_metrics(train(with_seed(one, seed, own), own)) for seed in seeds] for one in pair]
     for split in [name for name in runs[0][0] if name.startswith("test")]:
-        for decode in runs[0][0][split]:
+        for decode in [name for name in runs[0][0][split] if name in runs[1][0][split]]:
             first, second = ([run[split][decode]["accuracy"] for run in group] for group in runs)
             yield comparison._replace(metric=f"{split} {decode}, %", first=first, second=second)
 
@@ -417,6 +430,8 @@ def main():
     if "LOCAL_RANK" in os.environ and (text or seeds):
         raise UserError("--seeds, --compare: without torchrun, it is for one run on several GPUs")
     if text:
+        if seeds or config.out or config.seed:
+            raise UserError("--compare: without --seeds, --seed and --out")
         comparison, pair = compare_settings(config, text, minutes, score=score)
         print(comparison, *(tested(comparison, pair) if final else ()), sep="\n")
         return

@@ -3,8 +3,8 @@
     python benchmarks/laboratory.py --task pet --views first-person     hours; rerun to resume
 
 - The pool: short runs of the default, --seeds of them. How far do two seeds differ, by each number
-  that a comparison could go by? And how often does it find a difference between the default and
-  itself? Pairs are drawn from the pool again and again.
+  that a comparison could go by? How often does it find a difference between the default and itself,
+  and how often an effect that is added? Pairs are drawn from the pool again and again.
 - Planted effects: how often does it find what is there?
 - Variants: one comparison each, of ten minutes, with its verdict.
 """
@@ -13,23 +13,22 @@ from report import ROOT, arguments, run_main, table, tiny, write
 import math
 
 import numpy as np
-import torch.nn.functional as F
 
-from ipt_mini.compare import (FIRST, MOST, POWER, boundaries, score, settings_of, short_run,
-                              with_seed)
+from ipt_mini.compare import (FIRST, LOWER, MOST, POWER, SCORES, boundaries, score, settings_of,
+                              short_run, with_seed)
 from ipt_mini.config import Config
 from ipt_mini.errors import UserError
+from ipt_mini.generate import decodes_of
 from ipt_mini.losses import complete_loss
-from ipt_mini.sequence import IMAGINE
 from ipt_mini.side_by_side import side_by_side
 from ipt_mini.tasks import TASKS
-from train import compare_settings, learn
+from train import compare_settings, learn, make_shared
 
 DRAWS = 2000
-METRICS = ("codes", "nats", "imagine", "oracle", "direct")
+EFFECTS = 0.01, 0.02, 0.03, 0.05           # of the share of right codes
 LOSSES = f"{ROOT}/examples/losses.py"
 SAMPLING = f"{ROOT}/examples/scheduled_sampling.py"
-WRONG = f"{ROOT}/benchmarks/laboratory.py:wrong_codes"
+WRONG = f"{ROOT}/benchmarks/wrong_codes.py:wrong_codes"
 PLANTED = {  # at equal steps; {wrong}: the default loss with `wrong_codes` for `imagination`
     "a quarter of Muon's rate": "muon_lr=0.005",
     "half the width": "n_embd=64",
@@ -45,6 +44,7 @@ VARIANTS = {
     "scheduled sampling, random": f"inputs={SAMPLING}:random",
     "scheduled sampling, own": f"inputs={SAMPLING}:own",
     "answer weight 1": "loss=answer=1,imagination=1",
+    "pictures dropped late": "loss=answer=0.2@0.5:1@0.7,imagination=1@0.6:0@0.8",
     "no direct branch": "supervision=ipt",
     "four blocks": "n_layer=4",
     "eight heads": "n_head=8",
@@ -54,22 +54,12 @@ VARIANTS = {
 }
 
 
-def wrong_codes(batch):
-    """The default's term with 10% of the targets moved to another code, by a rule of its own."""
-    n_codes, here = batch.logits.shape[2] - batch.n_words, batch.losses_of[IMAGINE]
-    targets = batch.targets.clone()
-    codes = targets[:, here] - batch.n_words
-    moved = (codes * 7919 + here * 104729 + targets.sum(1, keepdim=True)) % 10 == 0
-    codes = codes.where(~moved, (codes + 1 + n_codes // 2) % n_codes)
-    logits = batch.logits[:, here].flatten(0, 1)
-    return F.cross_entropy(logits, (codes + batch.n_words).flatten())
-
-
-def logs_of(config, seeds):
-    """The logs of the short runs of a setting, trained side by side if they are not yet."""
+def learnt(config, seeds):
+    """What the short runs of a setting have Learnt, side by side if they are not trained yet."""
     runs = [with_seed(config, seed) for seed in range(seeds)]
+    make_shared(runs[0])
     side_by_side(learn, runs)
-    return [learn(run).log for run in runs]
+    return [learn(run) for run in runs]
 
 
 def verdicts(differences, planned):
@@ -84,33 +74,52 @@ def verdicts(differences, planned):
     return float((ended > 0).mean()), float((ended < 0).mean())
 
 
-def calibration(logs, planned, rng):
+def of_equals(scores, planned, rng):
+    """Differences (DRAWS, planned) of pairs of seeds of one setting, whose runs scored so."""
+    order = rng.random((DRAWS, len(scores))).argsort(1)[:, :2 * planned]
+    first, second = scores[order].reshape(DRAWS, planned, 2).transpose(2, 0, 1)
+    return second - first
+
+
+def calibration(logs, metrics, planned, rng):
     """A row a metric: SD of the difference of two seeds, false verdicts, and the effect that
     `planned` pairs see with a power of 0.8."""
-    for metric in METRICS:
+    for metric in metrics:
         scores = np.array([score(log, metric) for log in logs])
-        order = rng.random((DRAWS, len(scores))).argsort(1)[:, :2 * planned]
-        pairs = scores[order].reshape(DRAWS, planned, 2)
-        better, worse = verdicts(pairs[..., 1] - pairs[..., 0], planned)
+        false = sum(verdicts(of_equals(scores, planned, rng), planned))
         sd = scores.std(ddof=1) * math.sqrt(2)
         sees = (boundaries(planned)[planned] + POWER) * sd / math.sqrt(planned)
-        yield [metric, f"{scores.mean():.4f}", f"{sd:.4f}", f"{100 * (better + worse):.1f}",
+        yield [metric, f"{scores.mean():.4f}", f"{sd:.4f}", f"{100 * false:.1f}",
                f"{sees:.4f}", f"{100 * sees / scores.mean():.1f}"]
 
 
-def planted(config, logs, planned, rng, seeds):
-    """A row an effect: its size by the two measures of pictures, and how many comparisons find it
-    worse or better."""
+def powers(logs, metric, minutes_a_pair, rng):
+    """The power curve, a row a number of pairs: how often is an effect found, if it is added to
+    the second run of each pair."""
+    scores = np.array([score(log, metric) for log in logs])
+    for planned in range(FIRST, min(MOST, len(logs) // 2) + 1):
+        differences = of_equals(scores, planned, rng)
+        found = [verdicts(differences + effect, planned)[0] for effect in EFFECTS]
+        yield [planned, f"{planned * minutes_a_pair:.1f}",
+               f"{100 * sum(verdicts(differences, planned)):.1f}",
+               *[f"{100 * share:.0f}" for share in found]]
+
+
+def planted(config, logs, metrics, planned, rng):
+    """A row an effect: its size by some metrics, and how many comparisons find it worse or
+    better."""
     loss = complete_loss("", config.branches, TASKS[config.task].LOSS[config.views])
     wrong = loss.replace("imagination", WRONG)
+    seeds = len(logs) // 2
     for name, text in PLANTED.items():
         _, second = settings_of(config, text.format(wrong=wrong))
-        learnt, cells = logs_of(second, seeds), [name]
-        for metric, gain in (("codes", 1), ("nats", -1)):
-            differences = np.array([score(changed, metric) - score(log, metric)
-                                    for log, changed in zip(logs, learnt)])
+        changed, cells = [one.log for one in learnt(second, seeds)], [name]
+        for metric in metrics:
+            differences = np.array([score(second, metric) - score(first, metric)
+                                    for first, second in zip(logs, changed)])
             order = rng.random((DRAWS, seeds)).argsort(1)[:, :planned]
-            better, worse = verdicts(gain * differences[order], planned)
+            gains = -differences if metric in LOWER else differences
+            better, worse = verdicts(gains[order], planned)
             cells += [f"{differences.mean():+.4f}", f"{100 * worse:.1f}", f"{100 * better:.1f}"]
         yield cells
 
@@ -120,7 +129,8 @@ def compared(config, minutes, variants):
     for name, text in variants:
         result, _ = compare_settings(config, text, minutes)
         yield [name, result.verdict, f"{result.differences.mean():+.4f}", f"{result.half:.4f}",
-               f"{result.visible:.4f}", len(result.first), f"{result.minutes:.1f}"]
+               f"{result.visible:.4f}", f"{result.steps[1]}", len(result.first),
+               f"{result.minutes:.1f}"]
 
 
 def main():
@@ -132,22 +142,31 @@ def main():
     if options.quick:
         config, options.seeds, options.planned = tiny(config), 6, 3
     config = short_run(config)
+    metrics = [name for name, decode in SCORES.items() if decode in decodes_of(config.branches)]
     rng, tables, parts = np.random.default_rng(0), [], options.parts.split(",")
-    logs = logs_of(config, options.seeds)
+    pool = learnt(config, options.seeds)
+    logs = [one.log for one in pool]
+    minutes = float(np.median([sum(one.seconds.values()) for one in pool])) / 60
     tables.append(table(["score", "mean", "SD of differences", "false verdicts, %",
                          "sees, power 0.8", "that is, %"],
-                        list(calibration(logs, options.planned, rng))))
+                        list(calibration(logs, metrics, options.planned, rng))))
+    tables.append(table(["pairs", "minutes", "false verdicts, %",
+                         *[f"+{100 * effect:.0f} points found, %" for effect in EFFECTS]],
+                        list(powers(logs, metrics[0], minutes, rng))))
     if "planted" in parts:
-        rows = planted(config, logs, options.planned, rng, options.seeds // 2)
-        tables.append(table(["planted", "codes", "found worse, %", "better, %",
-                             "nats", "found worse, %", "better, %"], list(rows)))
+        two = metrics[:2]
+        rows = planted(config, logs, two, options.planned, rng)
+        tables.append(table(["planted"] + [cell for metric in two for cell in
+                                           (metric, "found worse, %", "better, %")], list(rows)))
     if "variants" in parts:
         variants = list(VARIANTS.items())[:2 if options.quick else None]
-        rows = compared(config, 0.01 if options.quick else options.minutes, variants)
-        tables.append(table(["variant", "verdict", METRICS[0], "+-", "sees", "pairs", "minutes"],
-                            list(rows)))
+        limit = 1.1 * FIRST * minutes if options.quick else options.minutes
+        rows = compared(config, limit, variants)
+        tables.append(table(["variant", "verdict", metrics[0], "+-", "sees", "steps", "pairs",
+                             "minutes"], list(rows)))
     notes = [f"{options.task.upper()}, runs of {config.steps} steps, {options.seeds} seeds of the "
-             f"default, comparisons of at most {options.planned} pairs, drawn {DRAWS:,} times."]
+             f"default, comparisons of at most {options.planned} pairs, drawn {DRAWS:,} times. "
+             "Minutes: of two cores, one thread a run."]
     write(f"laboratory_{options.views.replace('-', '_')}", options, tables,
           dict(logs=logs), notes)
 

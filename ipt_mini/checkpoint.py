@@ -7,7 +7,6 @@ Nothing here is ever deleted. A checkpoint holds tensors and plain values: readi
 nothing.
 """
 import hashlib
-import inspect
 import io
 import json
 import os
@@ -20,7 +19,7 @@ import torch
 from ipt_mini.config import compared
 from ipt_mini.dataset import FORMAT, fingerprint, tokenizer_pictures
 from ipt_mini.errors import UserError, blame
-from ipt_mini.own import is_own, load_own, name_of, source
+from ipt_mini.own import is_own, load_own, name_of, source, told
 from ipt_mini.parallel import rank_and_size
 from ipt_mini.reader import Reader, train_reader
 from ipt_mini.tasks.camera import draw
@@ -37,7 +36,7 @@ def write_atomically(path, content):
     processes that train one model, the first alone writes."""
     if rank_and_size()[0]:
         return
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")   # two commands may write one file
     try:
         with open(part, "wb") as file:
             file.write(content)
@@ -104,8 +103,7 @@ def identity(config, tasks, own=None):
     terms = [term.rpartition("=")[0] for term in config.loss.removeprefix("+").split(",")]
     code = {spec: source(spec) for spec in [config.inputs, *terms] if is_own(spec)}
     for name in sorted(set(terms) & set(own or {})):
-        with blame(f"{name}, a term of your own: define it in a notebook or a file"):
-            code[name] = inspect.getsource(own[name])
+        code[f"own {name}"] = told(own[name])
     code = {name: zlib.crc32(text.encode()) for name, text in code.items()}
     return dict(compared(config), fingerprint=fingerprint(config, tasks), **code)
 
@@ -117,7 +115,7 @@ def open_folder(config, tasks, own=None):
     path.mkdir(parents=True, exist_ok=True)
     file = path / "checkpoint.pt"
     if not file.exists():
-        if any(there.name != "checkpoint.pt.part" for there in path.iterdir()):
+        if any(there.suffix != ".part" for there in path.iterdir()):
             raise UserError(f"{path}: not empty, and without a checkpoint.pt; choose another "
                             "folder with --name or --out")
         return path, here, None

@@ -8,6 +8,7 @@ the comparisons, all looks together.
 import io
 import json
 import math
+import shlex
 import time
 import zlib
 from dataclasses import fields, replace
@@ -25,7 +26,16 @@ from ipt_mini.config import Config, compared
 from ipt_mini.dataset import tasks_of
 from ipt_mini.errors import UserError, blame
 from ipt_mini.generate import decodes_of
+from ipt_mini.run import pick_device
 
+# What may differ: both settings see one world, and are scored at the same parts of the training.
+MAY_DIFFER = ("supervision", "n_train", "n_layer", "n_head", "n_embd", "answer_sees_views", "loss",
+              "inputs", "batch_size", "muon_lr", "adam_lr", "weight_decay", "cooldown",
+              "curriculum")
+TRUTH = {"true": True, "false": False}
+# Files beside this one that decide what is learnt and scored.
+METHOD = ("sequence.py", "model.py", "losses.py", "muon.py", "generate.py", "evaluate.py",
+          "../train.py")
 # What a run logs of its validation, and the decode that needs to be trained for it. A comparison
 # goes by the first that both settings have: the share of right codes in the model's own pictures,
 # or of right answers. nats: the loss of the true codes, each after the true ones before it.
@@ -49,16 +59,17 @@ def short_run(config):
 def settings_of(config, text):
     """(the short run, the same with changes such as "n_layer=4 loss=+FILE.py:term=1")."""
     first = short_run(config)
-    types = {f.name: f.type for f in fields(Config)}
+    types = {f.name: f.type for f in fields(Config) if f.name in MAY_DIFFER}
     changes = {}
-    for part in text.split():
+    for part in split_by_spaces(text):
         name, equals, value = part.partition("=")
         if name not in types or not equals or name in changes:
             raise UserError(f"--compare {part}: write SETTING=VALUE, each SETTING once, of "
-                            f"{', '.join(types)}")
+                            f"{', '.join(types)}; what both have in common is a flag")
         try:
-            changes[name] = value == "True" if types[name] is bool else types[name](value)
-        except ValueError:
+            is_bool = types[name] is bool
+            changes[name] = TRUTH[value.lower()] if is_bool else types[name](value)
+        except (ValueError, KeyError):
             raise UserError(f"--compare {part}: a value of type {types[name].__name__}") from None
     second = replace(first, **changes)
     if compared(first) == compared(second):
@@ -66,10 +77,18 @@ def settings_of(config, text):
     return first, second
 
 
+def split_by_spaces(text):
+    """The parts of a text; quotes keep spaces inside a part."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:                        # a quote without its end
+        raise UserError(f"--compare {text}: {error}") from None
+
+
 def same_time(pair, step_of, rounds=12):
     """The pair with steps for the second such that both take as long. step_of(config): a function
     that makes a step; both are timed turn by turn."""
-    steps, times = [step_of(with_seed(one, 0)) for one in pair], [[], []]
+    steps, times = [step_of(one) for one in pair], [[], []]
     for _ in range(rounds):
         for step, seconds in zip(steps, times):
             began = time.perf_counter()
@@ -82,21 +101,54 @@ def same_time(pair, step_of, rounds=12):
     return first, second
 
 
-def with_equal_time(pair, step_of, own=None):
-    """`same_time`, measured once: the same comparison, given again, goes on with its runs."""
-    names = "-".join(digest_of(one, own) for one in pair)
-    kept = Path(f"runs/compare/{names}.json")
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_json(kept, dict(steps=[one.steps for one in same_time(pair, step_of)]))
-    with blame(kept, remedy=f"{ANEW}delete it"):
-        steps = json.loads(kept.read_text("utf-8"))["steps"]
-        return [short_run(replace(one, steps=int(n))) for one, n in zip(pair, steps, strict=True)]
+class Plan(NamedTuple):
+    """What a comparison fixes before its first look. The same command, given again, keeps it."""
+    file: Path
+    pair: list                 # two Configs with steps that take the same time
+    digests: list              # `digest_of` both
+    planned: int = 0           # pairs of seeds; 0: not known before the first is trained
+
+    def with_pairs(self, minutes, minutes_a_pair):
+        """The Plan with as many pairs as the time allows. Once planned, the number stays: whoever
+        looks on after the last look finds differences where there are none."""
+        if self.planned:
+            return self
+        planned = min(MOST, int(1.05 * minutes / minutes_a_pair))
+        if planned < FIRST:
+            raise UserError(f"--minutes {minutes:g}: {FIRST} pairs of seeds are the least, and one "
+                            f"takes {minutes_a_pair:.1f} minutes; the first is kept")
+        plan = self._replace(planned=planned)
+        plan.save()
+        return plan
+
+    def save(self):
+        steps = [one.steps for one in self.pair]
+        write_json(self.file, dict(steps=steps, planned=self.planned))
+
+
+def plan_of(pair, step_of, own=None):
+    """The Plan of two Configs: as it was kept, or with both timed."""
+    digests = [digest_of(one, own) for one in pair]
+    plan = Plan(Path(f"runs/compare/{'-'.join(digests)}.json"), pair, digests)
+    if plan.file.exists():
+        with blame(plan.file, remedy=f"{ANEW}delete it"):
+            kept = json.loads(plan.file.read_text("utf-8"))
+            pair = [short_run(replace(one, steps=int(steps)))
+                    for one, steps in zip(pair, kept["steps"], strict=True)]
+            return plan._replace(pair=pair, planned=int(kept["planned"]))
+    plan = plan._replace(pair=same_time(pair, step_of))
+    plan.file.parent.mkdir(parents=True, exist_ok=True)
+    plan.save()
+    return plan
 
 
 def digest_of(config, own=None):
-    """Of all that makes a run what it is, but its seed."""
-    facts = identity(replace(config, seed=0), tasks_of(config).values(), own)
+    """Of all that makes a run what it is, but its seed: its settings, the user's own code, and the
+    files of METHOD, which whoever forks them changes."""
+    config = replace(config, seed=0, device=pick_device(config.device))
+    here = Path(__file__).parent
+    facts = [identity(config, tasks_of(config).values(), own), config.device,
+             *[(here / name).read_bytes() for name in METHOD]]
     return f"{zlib.crc32(repr(facts).encode()):08x}"
 
 
@@ -138,7 +190,7 @@ class Comparison(NamedTuple):
     second: list
     steps: list
     minutes: float
-    planned: int               # pairs, as many as the time allows
+    planned: int               # pairs, at most
 
     @property
     def differences(self):
@@ -169,9 +221,6 @@ class Comparison(NamedTuple):
 
     def __str__(self):
         n, mean = len(self.first), self.differences.mean()
-        if not math.isfinite(self.half):
-            return (f"undecided: {self.metric} {mean:+.4f}, {n} pairs of seeds in "
-                    f"{self.minutes:.1f} minutes are too few to tell; raise --minutes")
         return (f"{self.verdict}: {self.metric} {mean:+.4f} +- {self.half:.4f}, {n} pairs of seeds "
                 f"({self.steps[0]} and {self.steps[1]} steps), {self.minutes:.1f} minutes; visible "
                 f"were differences of {self.visible:.4f}, with a power of 0.8")
@@ -202,19 +251,19 @@ def metric_of(pair, wanted=""):
     return wanted or found[0]
 
 
-def compare(learn_both, metric, minutes, tell=print):
-    """The Comparison of two settings. learn_both(seed): what both have Learnt with this seed; the
-    time counts that they took, though they may have been trained before."""
-    first, second, spent, planned = [], [], 0, 0
+def compare(learn_both, metric, planned, tell=print):
+    """The Comparison of two settings, after `planned` pairs of seeds or as soon as it is clear.
+    learn_both(seed): what both have Learnt with this seed, and the minutes that it took, though
+    they may have been trained before."""
+    first, second, spent = [], [], 0
     while True:
-        pair = learn_both(len(first))
+        pair, minutes = learn_both(len(first))
         for scores, run in zip((first, second), pair):
             scores.append(score(run.log, metric))
-        spent += max(sum(run.seconds.values()) for run in pair) / 60
-        planned = planned or min(MOST, max(FIRST, int(minutes / spent)))
+        spent += minutes
         steps = [run.log[-1]["step"] for run in pair]
         result = Comparison(metric, first, second, steps, spent, planned)
-        tell(f"{len(first)} pairs: {first[-1]:.4f} and {second[-1]:.4f}, {result.verdict} so far")
-        next_end = spent + spent / len(first)
-        if result.verdict != "undecided" or len(first) == planned or next_end > minutes:
+        tell(f"{len(first)} of at most {planned} pairs: {first[-1]:.4f} and {second[-1]:.4f}, "
+             f"{result.verdict} so far")
+        if result.verdict != "undecided" or len(first) == planned:
             return result

@@ -4,6 +4,7 @@ A term of your own needs no change here: `--loss +examples/losses.py:discrepancy
 the default. That file has five.
 Shape letters: B sequences, L positions that predict something, V token ids, C = n_embd.
 """
+from inspect import isfunction
 from typing import NamedTuple
 
 import numpy as np
@@ -92,6 +93,10 @@ def parse_loss(spec, branches, own=None):
     or numbers at parts of the training: 'imagination=1@0.6:0@0.8' is 1 up to 60% of the steps and
     0 from 80% on. UserError for an unknown term, a weight that is no number, or a term whose
     segment the branches lack: it would be silently zero."""
+    for name, function in (own or {}).items():
+        if name in LOSSES or not isfunction(function):
+            raise UserError(f"own term {name!r}: write it as a function, with a name other than "
+                            f"{', '.join(LOSSES)}")
     known, terms = {**LOSSES, **(own or {})}, {}
     trained = {segment for branch in branches for segment in branch}
     for part in spec.split(","):

@@ -3,9 +3,11 @@
 Only a file that the user has just named: a run that was trained with one never executes it by
 itself.
 """
+import inspect
+import re
 import runpy
 from pathlib import Path
-from types import SimpleNamespace
+from types import CodeType, SimpleNamespace
 
 from ipt_mini.errors import UserError, blame
 
@@ -44,3 +46,34 @@ def load_own(spec):
     with blame(path):
         module = SimpleNamespace(**runpy.run_path(path))
         return getattr(module, name) if name else module
+
+
+# ------------------------------------------------------------------ functions of a notebook
+def told(function):
+    """A text that changes with what a function of the user's does: its code, its defaults and all
+    that it takes from outside, other functions of its module included. Of a library, the names."""
+    known = []
+
+    def tell(value):
+        if isinstance(value, CodeType):
+            return [value.co_code.hex(), value.co_names, [*map(tell, value.co_consts)]]
+        if inspect.isfunction(value) and value.__module__ == function.__module__:
+            if value in known:
+                return value.__name__
+            known.append(value)
+            return [*map(tell, [value.__code__, value.__defaults__, value.__kwdefaults__,
+                                *outside(value)])]
+        plain = value.tolist() if hasattr(value, "tolist") else value
+        return re.sub(" at 0x[0-9a-f]+", "", repr(plain))      # an address is new in each process
+    return repr(tell(function))
+
+
+def outside(function):
+    """What a function takes from outside: values of its closure, and globals that it names."""
+    names, codes = set(), [function.__code__]
+    for code in codes:                                 # it grows by the functions inside
+        names.update(code.co_names)
+        codes += [value for value in code.co_consts if isinstance(value, CodeType)]
+    values = function.__globals__
+    return [*(cell.cell_contents for cell in function.__closure__ or ()),
+            *(values[name] for name in sorted(names & set(values)))]

@@ -1,4 +1,5 @@
 """Comparisons: what is compared, when they stop, how often they are wrong, what they see."""
+import functools
 import math
 from dataclasses import replace
 
@@ -8,10 +9,12 @@ import torch
 from conftest import TINY, call, refused, snapshot
 
 import train
-from ipt_mini.compare import (FIRST, MOST, Comparison, boundaries, compare, metric_of, same_time,
-                              score, settings_of, short_run, with_equal_time, with_seed)
+from ipt_mini.compare import (FIRST, MOST, Comparison, Plan, boundaries, compare, metric_of,
+                              plan_of, same_time, score, settings_of, short_run, with_seed)
 from ipt_mini.config import Config
 from ipt_mini.errors import UserError
+from ipt_mini.losses import parse_loss
+from ipt_mini.own import told
 
 
 def log_of(values, metric="codes"):
@@ -19,13 +22,13 @@ def log_of(values, metric="codes"):
             for step, value in enumerate(values, 1)]
 
 
-def compared_with(differences, minutes=1e9, metric="codes"):
+def compared_with(differences, planned=MOST, metric="codes"):
     """The Comparison of logs whose scores differ by so much."""
     def learn_both(seed):
         logs = log_of([0, 0.5], metric), log_of([0, 0.5 + differences[seed]], metric)
-        return [train.Learnt(None, None, log, dict(training=60.0)) for log in logs]
+        return [train.Learnt(None, None, log, dict(training=60.0)) for log in logs], 1.0
     said = []
-    return compare(learn_both, metric, minutes, said.append), said
+    return compare(learn_both, metric, planned, said.append), said
 
 
 # ------------------------------------------------------------------------------- two settings
@@ -36,12 +39,17 @@ def test_the_second_setting_differs_by_the_text():
                             answer_sees_views=True)
     assert settings_of(Config(views="first-person"), "adam_lr=0.01")[0].steps == 300
     assert settings_of(Config(steps=7), "adam_lr=0.01")[1].steps == 7
+    assert settings_of(Config(), "supervision='imagine answer'")[1].supervision == "imagine answer"
+    assert settings_of(Config(), "answer_sees_views=true")[1].answer_sees_views
 
 
 @pytest.mark.parametrize("text, word", [
     ("mine", "SETTING=VALUE"), ("nothing=1", "SETTING=VALUE"), ("n_layer=two", "type int"),
     ("n_layer=3 n_layer=4", "each SETTING once"), ("n_layer=2", "nothing differs"),
-    ("n_layer=99", "from 1 to 48"), ("name=other", "nothing differs")])
+    ("n_layer=99", "from 1 to 48"), ("name=other", "a flag"), ("seed=1", "a flag"),
+    ("steps=9", "a flag"), ("task=mvc", "a flag"), ("codes=9", "a flag"),
+    ("answer_sees_views=yes", "type bool"), ("loss='answer=1", "No closing quotation"),
+    ("answer_sees_views=false", "nothing differs")])
 def test_wrong_changes_are_refused(text, word):
     with pytest.raises(UserError, match=word):
         settings_of(Config(), text)
@@ -76,8 +84,49 @@ def test_what_the_user_changes_is_trained_anew(tmp_path):
     folders.append(with_seed(by_name, 0, dict(mine=mine)).out)
     assert len(set(folders)) == 4
     assert with_seed(config, 0, dict(mine=mine)).out == with_seed(config, 0).out
-    with pytest.raises(UserError, match="define it in a notebook or a file"):
-        with_seed(by_name, 0, dict(mine=eval("lambda batch: 0")))
+
+
+def test_what_a_function_takes_from_outside_is_a_part_of_it():
+    """Edited in a notebook, under the same name: another function, though its own text stays."""
+    text = """
+import torch
+weights = torch.tensor([1.0, {weight}])
+def scaled(batch):
+    return {factor} * batch.logits.mean()
+def maker(power):
+    def mine(batch, default={default}):
+        return sum(scaled(batch) for _ in weights) ** power
+    return mine
+mine = maker({power})
+chained = (lambda batch:
+           {factor} * batch)
+"""
+    def seen(name="mine", factor=1, power=2, default=3, weight=4):
+        names = dict(__name__="notebook")
+        exec(text.format(factor=factor, power=power, default=default, weight=weight), names)
+        return told(names[name])
+    variants = [seen(), seen(factor=5), seen(power=5), seen(default=5), seen(weight=5)]
+    assert len(set(variants)) == 5 and seen() == variants[0] and " at 0x" not in seen()
+    assert seen("chained") != seen("chained", factor=5)
+
+
+def test_forked_code_and_devices_do_not_share_runs(monkeypatch, tmp_path):
+    config = Config(steps=200, device="cpu")
+    before = with_seed(config, 0).out
+    monkeypatch.setattr("ipt_mini.compare.pick_device", lambda device: "mps")
+    assert with_seed(config, 0).out != before
+    monkeypatch.undo()
+    (tmp_path / "losses.py").write_text("# forked\n")
+    monkeypatch.setattr("ipt_mini.compare.METHOD", [tmp_path / "losses.py"])
+    forked = with_seed(config, 0).out
+    (tmp_path / "losses.py").write_text("# forked again\n")
+    assert len({before, forked, with_seed(config, 0).out}) == 3
+
+
+def test_terms_of_a_notebook_are_functions_with_names_of_their_own():
+    for own in (dict(answer=lambda batch: 0), dict(mine=functools.partial(max, 0))):
+        with pytest.raises(UserError, match="own term .*: write it as a function"):
+            parse_loss("answer=1", [("imagine", "answer")], own)
 
 
 def test_what_costs_more_gets_fewer_steps(monkeypatch):
@@ -90,7 +139,7 @@ def test_what_costs_more_gets_fewer_steps(monkeypatch):
         return step
     first, second = same_time(settings_of(Config(), "n_layer=4"), step_of)
     assert (first.steps, second.steps, first.eval_every, second.eval_every) == (200, 100, 33, 16)
-    first, second = same_time(settings_of(Config(), "seed=0 n_embd=64"), step_of)
+    first, second = same_time(settings_of(Config(), "n_embd=64"), step_of)
     assert first.steps == second.steps
 
 
@@ -103,15 +152,26 @@ def test_the_time_of_a_step_is_measured_once(monkeypatch, tmp_path):
         return lambda: clock.append(clock[-1] + costs[config.n_layer == 4])
     clock = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: clock[-1])
-    assert [one.steps for one in with_equal_time(pair, sleepless)] == [200, 100]
+    assert [one.steps for one in plan_of(pair, sleepless).pair] == [200, 100]
     costs[1] = 5
-    assert [one.steps for one in with_equal_time(pair, sleepless)] == [200, 100]
-    other = with_equal_time(settings_of(Config(), "n_layer=4 n_head=8"), sleepless)
-    assert [one.steps for one in other] == [200, 40]
+    assert [one.steps for one in plan_of(pair, sleepless).pair] == [200, 100]
+    other = plan_of(settings_of(Config(), "n_layer=4 n_head=8"), sleepless)
+    assert [one.steps for one in other.pair] == [200, 40]
     for file in (tmp_path / "runs/compare").iterdir():
         file.write_text("nonsense")
     with pytest.raises(UserError, match="delete it"):
-        with_equal_time(pair, sleepless)
+        plan_of(pair, sleepless)
+
+
+def test_the_number_of_pairs_is_planned_once(tmp_path):
+    """Or more minutes, given after an undecided end, would add looks to those that were lost."""
+    plan = Plan(tmp_path / "plan.json", settings_of(Config(), "n_layer=4"), ["a", "b"])
+    with pytest.raises(UserError, match="--minutes 2: 3 pairs .* one takes 1.0 minutes"):
+        plan.with_pairs(2, 1)
+    assert not plan.file.exists()
+    assert plan.with_pairs(7, 1.04).planned == 7            # the clock is not that exact
+    assert plan.with_pairs(7, 1.04).with_pairs(100, 1).planned == 7
+    assert plan.with_pairs(100, 1).planned == MOST
 
 
 # --------------------------------------------------------------------------- the sequential test
@@ -175,13 +235,10 @@ def test_it_stops_as_soon_as_it_is_clear():
     assert result.visible > result.half > 0.02
 
 
-def test_it_stops_when_the_time_is_spent():
-    """A pair takes one minute."""
-    result, said = compared_with([0.1, -0.1] * 8, minutes=1.5)
-    assert len(said) == 1 and result.verdict == "undecided" and result.half == math.inf
-    assert "undecided" in str(result) and "raise --minutes" in str(result)
-    result, said = compared_with([0.1, -0.1] * 8, minutes=7.5)
+def test_it_stops_after_the_pairs_that_were_planned():
+    result, said = compared_with([0.1, -0.1] * 8, planned=7)
     assert len(said) == result.planned == 7 and result.minutes == 7
+    assert "undecided" in str(result) and "7 pairs" in str(result)
 
 
 def test_what_both_can_do_is_compared():
@@ -215,6 +272,7 @@ def test_from_a_notebook_with_a_term_that_is_a_function(world, quick, monkeypatc
     monkeypatch.setattr("ipt_mini.compare.median", lambda seconds: 1.0)    # a step costs the same
     monkeypatch.setattr("ipt_mini.compare.FIRST", 2)
     monkeypatch.setattr("ipt_mini.compare.MOST", 2)
+    boundaries.cache_clear()
     words = TINY.replace("--", "").split()
     settings = {name.replace("-", "_"): value for name, value in zip(words[::2], words[1::2])}
     types = {name: type(getattr(Config(), name)) for name in settings}
@@ -230,10 +288,13 @@ def test_from_a_notebook_with_a_term_that_is_a_function(world, quick, monkeypatc
     again, _ = train.compare_settings(config, "loss=+mine=9", 9.0, dict(mine=mine))
     assert (again.first, again.second) == (result.first, result.second)
     assert snapshot(world / "runs") == before
-    figures = list(train.tested(result._replace(first=[0], second=[0]), pair[:1] * 2))
+    one = result._replace(first=[0], second=[0])
+    figures = list(train.tested(one, pair, dict(mine=mine)))
     assert [figure.metric for figure in figures] == [
         "test direct, %", "test imagine, %", "test oracle, %"]
-    assert all(figure.differences == [0] for figure in figures)
+    ipt = settings_of(config, "supervision=ipt")
+    assert [figure.metric for figure in train.tested(one, ipt)] == [
+        "test imagine, %", "test oracle, %"]
 
 
 def test_code_loss_is_that_of_the_training_term(world):
@@ -255,6 +316,7 @@ def test_code_loss_is_that_of_the_training_term(world):
 @pytest.mark.parametrize("more, code, words", [
     ("--compare n_layer", 2, "SETTING=VALUE"), ("--compare n_layer=1", 2, "nothing differs"),
     ("--compare n_layer=0", 2, "--n-layer 0"), ("--compare n_layer=3 --minutes 0", 2, "--minutes"),
+    ("--compare n_layer=3 --seeds 2", 2, "--compare: without --seeds"),
     ("--compare loss=+mine=1", 2, "there is answer"),
     ("--compare loss=+none.py:a=1", 2, "no file")])
 def test_wrong_comparisons_are_one_line(world, more, code, words):
