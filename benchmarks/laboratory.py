@@ -6,7 +6,7 @@
   that a comparison could go by? How often does it find a difference between the default and itself,
   and how often an effect that is added? Pairs are drawn from the pool again and again.
 - Planted effects: how often does it find what is there?
-- Variants: one comparison each, of ten minutes, with its verdict.
+- Variants: one comparison each, of ten minutes, with its verdict; --variants N: the first N.
 """
 from report import ROOT, arguments, run_main, table, tiny, write
 
@@ -26,6 +26,7 @@ from train import compare_settings, learn, make_shared
 
 DRAWS = 2000
 EFFECTS = 0.01, 0.02, 0.03, 0.05           # of the share of right codes
+OF_PICTURES = "codes", "nats"
 LOSSES = f"{ROOT}/examples/losses.py"
 SAMPLING = f"{ROOT}/examples/scheduled_sampling.py"
 WRONG = f"{ROOT}/benchmarks/wrong_codes.py:wrong_codes"
@@ -35,20 +36,20 @@ PLANTED = {  # at equal steps; {wrong}: the default loss with `wrong_codes` for 
     "10% of the target codes wrong": "loss={wrong}",
 }
 VARIANTS = {
-    "discrepancy 0.1": f"loss=+{LOSSES}:discrepancy=0.1",
     "discrepancy 1": f"loss=+{LOSSES}:discrepancy=1",
-    "soft decode 1": f"loss=+{LOSSES}:soft_decode=1",
     "latent 0.1": f"loss=+{LOSSES}:latent=0.1",
     "rare 0.5": f"loss=+{LOSSES}:rare=0.5",
     "smoothed 0.5": f"loss=+{LOSSES}:smoothed=0.5",
-    "scheduled sampling, random": f"inputs={SAMPLING}:random",
     "scheduled sampling, own": f"inputs={SAMPLING}:own",
-    "answer weight 1": "loss=answer=1,imagination=1",
     "pictures dropped late": "loss=answer=0.2@0.5:1@0.7,imagination=1@0.6:0@0.8",
-    "no direct branch": "supervision=ipt",
+    "discrepancy 0.1": f"loss=+{LOSSES}:discrepancy=0.1",
+    "soft decode 1": f"loss=+{LOSSES}:soft_decode=1",
+    "scheduled sampling, random": f"inputs={SAMPLING}:random",
     "four blocks": "n_layer=4",
-    "eight heads": "n_head=8",
+    "answer weight 1": "loss=answer=1,imagination=1",
     "half the batch": "batch_size=32",
+    "no direct branch": "supervision=ipt",
+    "eight heads": "n_head=8",
     "twice Muon's rate": "muon_lr=0.04",
     "half Adam's rate": "adam_lr=0.0015",
 }
@@ -105,16 +106,16 @@ def powers(logs, metric, minutes_a_pair, rng):
                *[f"{100 * share:.0f}" for share in found]]
 
 
-def planted(config, logs, metrics, planned, rng):
-    """A row an effect: its size by some metrics, and how many comparisons find it worse or
-    better."""
+def planted(config, logs, planned, rng):
+    """A row an effect: its size by the two measures of pictures, and how many comparisons find it
+    worse or better."""
     loss = complete_loss("", config.branches, TASKS[config.task].LOSS[config.views])
     wrong = loss.replace("imagination", WRONG)
     seeds = len(logs) // 2
     for name, text in PLANTED.items():
         _, second = settings_of(config, text.format(wrong=wrong))
         changed, cells = [one.log for one in learnt(second, seeds)], [name]
-        for metric in metrics:
+        for metric in OF_PICTURES:
             differences = np.array([score(second, metric) - score(first, metric)
                                     for first, second in zip(logs, changed)])
             order = rng.random((DRAWS, seeds)).argsort(1)[:, :planned]
@@ -133,9 +134,38 @@ def compared(config, minutes, variants):
                f"{result.minutes:.1f}"]
 
 
+def trust(options, config, logs, metrics, rng):
+    """Write what the pool says of a comparison, and what it finds of planted effects."""
+    scores = list(calibration(logs, metrics, options.planned, rng))
+    effects = list(planted(config, logs, options.planned, rng))
+    found = [cell for metric in OF_PICTURES for cell in (metric, "found worse, %", "better, %")]
+    write(f"laboratory_{options.views.replace('-', '_')}", options, [
+        table(["score", "mean", "SD of differences", "false verdicts, %", "sees, power 0.8",
+               "that is, %"], scores),
+        table(["planted", *found], effects)], dict(logs=logs), [
+        f"{options.task.upper()}, runs of {config.steps} steps, {options.seeds} seeds of the "
+        f"default, comparisons of at most {options.planned} pairs, drawn {DRAWS:,} times."])
+
+
+def decide(options, config, logs, metric, minutes_a_pair, rng):
+    """Write how often effects would be found, and the verdict on each variant."""
+    curve = list(powers(logs, metric, minutes_a_pair, rng))
+    wanted, minutes = options.variants or None, options.minutes
+    if options.quick:
+        wanted, minutes = 2, 1.1 * FIRST * minutes_a_pair
+    rows = list(compared(config, minutes, list(VARIANTS.items())[:wanted]))
+    write(f"variants_{options.views.replace('-', '_')}", options, [
+        table(["pairs", "minutes", "false verdicts, %",
+               *[f"+{100 * effect:.0f} points found, %" for effect in EFFECTS]], curve),
+        table(["variant", "verdict", metric, "+-", "sees", "steps", "pairs", "minutes"], rows)],
+        {}, [f"{options.task.upper()}, runs of {config.steps} steps. First, how often an effect "
+             f"would be found that is added to one of two equal settings, from {options.seeds} "
+             "seeds. Minutes: of two cores, a thread a run."])
+
+
 def main():
     options = arguments(__doc__, task="pet", views="first-person", seeds=24, minutes=10.0,
-                        planned=7, parts="planted,variants")
+                        planned=7, parts="planted,variants", variants=0)
     if not FIRST <= options.planned <= min(MOST, options.seeds // 2):
         raise UserError(f"--planned: {FIRST} to {MOST}, and at most half of --seeds")
     config = Config(task=options.task, views=options.views, device="cpu")
@@ -143,32 +173,14 @@ def main():
         config, options.seeds, options.planned = tiny(config), 6, 3
     config = short_run(config)
     metrics = [name for name, decode in SCORES.items() if decode in decodes_of(config.branches)]
-    rng, tables, parts = np.random.default_rng(0), [], options.parts.split(",")
+    rng, parts = np.random.default_rng(0), options.parts.split(",")
     pool = learnt(config, options.seeds)
     logs = [one.log for one in pool]
-    minutes = float(np.median([sum(one.seconds.values()) for one in pool])) / 60
-    tables.append(table(["score", "mean", "SD of differences", "false verdicts, %",
-                         "sees, power 0.8", "that is, %"],
-                        list(calibration(logs, metrics, options.planned, rng))))
-    tables.append(table(["pairs", "minutes", "false verdicts, %",
-                         *[f"+{100 * effect:.0f} points found, %" for effect in EFFECTS]],
-                        list(powers(logs, metrics[0], minutes, rng))))
     if "planted" in parts:
-        two = metrics[:2]
-        rows = planted(config, logs, two, options.planned, rng)
-        tables.append(table(["planted"] + [cell for metric in two for cell in
-                                           (metric, "found worse, %", "better, %")], list(rows)))
+        trust(options, config, logs, metrics, rng)
     if "variants" in parts:
-        variants = list(VARIANTS.items())[:2 if options.quick else None]
-        limit = 1.1 * FIRST * minutes if options.quick else options.minutes
-        rows = compared(config, limit, variants)
-        tables.append(table(["variant", "verdict", metrics[0], "+-", "sees", "steps", "pairs",
-                             "minutes"], list(rows)))
-    notes = [f"{options.task.upper()}, runs of {config.steps} steps, {options.seeds} seeds of the "
-             f"default, comparisons of at most {options.planned} pairs, drawn {DRAWS:,} times. "
-             "Minutes: of two cores, one thread a run."]
-    write(f"laboratory_{options.views.replace('-', '_')}", options, tables,
-          dict(logs=logs), notes)
+        minutes = float(np.median([sum(one.seconds.values()) for one in pool])) / 60
+        decide(options, config, logs, metrics[0], minutes, rng)
 
 
 if __name__ == "__main__":

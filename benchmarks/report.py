@@ -113,6 +113,8 @@ def listed(values):
 def pooled(figures):
     """'99.7 [99.5, 99.8]' over the questions of all seeds; figures: as of `proportion`."""
     n = sum(f["n"] for f in figures)
+    if n == 0:
+        return "-"
     right = sum(round(f["accuracy"] * f["n"] / 100) for f in figures if f["n"])
     return "{accuracy} [{low}, {high}]".format(**proportion(np.arange(n) < right))
 
