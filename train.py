@@ -26,7 +26,8 @@ from tqdm import tqdm
 from ipt_mini import plots
 from ipt_mini.checkpoint import (folder_of, get_reader, get_tokenizer, open_folder, read_metrics,
                                  restored, save, tokenizer_maker, write_json)
-from ipt_mini.compare import compare, digest_of, metric_of, plan_of, settings_of, with_seed
+from ipt_mini.compare import (SOURCES, compare, digest_of, metric_of, plan_of, settings_of, sources,
+                              with_seed)
 from ipt_mini.config import Config, parse, setting
 from ipt_mini.dataset import tasks_of
 from ipt_mini.evaluate import lines, test_run, validate
@@ -384,8 +385,8 @@ def compare_settings(config, text, minutes=10.0, own=None, score=""):
         if own is None:
             side_by_side(learn, runs, jobs=2)
         learnt = [learn(run, own) for run in runs]
-        if [digest_of(one, own) for one in pair] != plan.digests:
-            raise UserError("a file that the settings name has changed; give the command again")
+        if [digest_of(one, own) for one in pair] != plan.digests or sources() != SOURCES:
+            raise UserError("code has changed meanwhile; start again, and all is trained anew")
         seconds = [run.seconds["data"] + run.seconds["training"] + run.seconds["validation"]
                    for run in learnt]                  # the tokenizer is shared by all
         return learnt, (max if own is None else sum)(seconds) / 60

@@ -26,6 +26,7 @@ from ipt_mini.config import Config, compared
 from ipt_mini.dataset import tasks_of
 from ipt_mini.errors import UserError, blame
 from ipt_mini.generate import decodes_of
+from ipt_mini.own import is_own, source
 from ipt_mini.run import pick_device
 
 # What may differ: both settings see one world, and are scored at the same parts of the training.
@@ -33,9 +34,7 @@ MAY_DIFFER = ("supervision", "n_train", "n_layer", "n_head", "n_embd", "answer_s
               "inputs", "batch_size", "muon_lr", "adam_lr", "weight_decay", "cooldown",
               "curriculum")
 TRUTH = {"true": True, "false": False}
-# Files beside this one that decide what is learnt and scored.
-METHOD = ("sequence.py", "model.py", "losses.py", "muon.py", "generate.py", "evaluate.py",
-          "../train.py")
+PACKAGE = Path(__file__).parent
 # What a run logs of its validation, and the decode that needs to be trained for it. A comparison
 # goes by the first that both settings have: the share of right codes in the model's own pictures,
 # or of right answers. nats: the loss of the true codes, each after the true ones before it.
@@ -97,7 +96,7 @@ def same_time(pair, step_of, rounds=12):
     first, second = pair
     cost = median(times[1]) / median(times[0])
     if abs(cost - 1) > 0.03:                           # less is noise of the clock
-        second = short_run(replace(second, steps=round(first.steps / cost)))
+        second = short_run(replace(second, steps=max(1, round(first.steps / cost))))
     return first, second
 
 
@@ -143,13 +142,21 @@ def plan_of(pair, step_of, own=None):
 
 
 def digest_of(config, own=None):
-    """Of all that makes a run what it is, but its seed: its settings, the user's own code, and the
-    files of METHOD, which whoever forks them changes."""
+    """Of all that makes a run what it is, but its seed: its settings, the device, the user's own
+    code, and the whole package, which whoever forks it changes."""
     config = replace(config, seed=0, device=pick_device(config.device))
-    here = Path(__file__).parent
-    facts = [identity(config, tasks_of(config).values(), own), config.device,
-             *[(here / name).read_bytes() for name in METHOD]]
+    named = [source(spec) for spec in (config.tokenizer, *config.task.split(",")) if is_own(spec)]
+    facts = identity(config, tasks_of(config).values(), own), config.device, named, SOURCES
     return f"{zlib.crc32(repr(facts).encode()):08x}"
+
+
+def sources():
+    """The text of all code of the project that a run executes."""
+    files = sorted(PACKAGE.rglob("*.py")) + [PACKAGE.parent / "train.py"]
+    return [path.read_bytes() for path in files]
+
+
+SOURCES = sources()           # as they are executed; the files may change meanwhile
 
 
 def with_seed(config, seed, own=None):

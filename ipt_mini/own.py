@@ -51,18 +51,25 @@ def load_own(spec):
 # ------------------------------------------------------------------ functions of a notebook
 def told(function):
     """A text that changes with what a function of the user's does: its code, its defaults and all
-    that it takes from outside, other functions of its module included. Of a library, the names."""
+    that it takes from outside, with functions and classes of its module. Of a library, names."""
     known = []
 
     def tell(value):
+        value = getattr(value, "__wrapped__", value)           # behind a decorator
         if isinstance(value, CodeType):
             return [value.co_code.hex(), value.co_names, [*map(tell, value.co_consts)]]
-        if inspect.isfunction(value) and value.__module__ == function.__module__:
+        if isinstance(value, (list, tuple, dict)):
+            return [*map(tell, value.items() if isinstance(value, dict) else value)]
+        if isinstance(value, (set, frozenset)):
+            return sorted(map(repr, value))                    # their order is new in each process
+        if getattr(value, "__module__", "") == function.__module__ and hasattr(value, "__name__"):
             if value in known:
                 return value.__name__
             known.append(value)
-            return [*map(tell, [value.__code__, value.__defaults__, value.__kwdefaults__,
-                                *outside(value)])]
+            if inspect.isclass(value):
+                return tell(dict(vars(value)))
+            return tell([value.__code__, value.__defaults__, value.__kwdefaults__,
+                         *outside(value)])
         plain = value.tolist() if hasattr(value, "tolist") else value
         return re.sub(" at 0x[0-9a-f]+", "", repr(plain))      # an address is new in each process
     return repr(tell(function))

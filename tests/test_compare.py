@@ -1,16 +1,21 @@
 """Comparisons: what is compared, when they stop, how often they are wrong, what they see."""
 import functools
 import math
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, call, refused, snapshot
+from conftest import EXAMPLES, ROOT, TINY, call, refused, snapshot
 
 import train
-from ipt_mini.compare import (FIRST, MOST, Comparison, Plan, boundaries, compare, metric_of,
-                              plan_of, same_time, score, settings_of, short_run, with_seed)
+from ipt_mini.compare import (FIRST, MOST, SOURCES, Comparison, Plan, boundaries, compare,
+                              metric_of, plan_of, same_time, score, settings_of, short_run,
+                              sources, with_seed)
 from ipt_mini.config import Config
 from ipt_mini.errors import UserError
 from ipt_mini.losses import parse_loss
@@ -89,25 +94,44 @@ def test_what_the_user_changes_is_trained_anew(tmp_path):
 def test_what_a_function_takes_from_outside_is_a_part_of_it():
     """Edited in a notebook, under the same name: another function, though its own text stays."""
     text = """
+import functools
 import torch
 weights = torch.tensor([1.0, {weight}])
+class Helper:
+    @functools.cache
+    def times(self):
+        return {inner}
+table = dict(helper=[Helper])
 def scaled(batch):
     return {factor} * batch.logits.mean()
 def maker(power):
     def mine(batch, default={default}):
-        return sum(scaled(batch) for _ in weights) ** power
+        times = table["helper"][0]().times()
+        return sum(times * scaled(batch) for _ in weights if default in {{"a", "b", 3}}) ** power
     return mine
 mine = maker({power})
 chained = (lambda batch:
            {factor} * batch)
 """
-    def seen(name="mine", factor=1, power=2, default=3, weight=4):
+    def seen(name="mine", factor=1, power=2, default=3, weight=4, inner=6):
         names = dict(__name__="notebook")
-        exec(text.format(factor=factor, power=power, default=default, weight=weight), names)
+        exec(text.format(factor=factor, power=power, default=default, weight=weight, inner=inner),
+             names)
         return told(names[name])
-    variants = [seen(), seen(factor=5), seen(power=5), seen(default=5), seen(weight=5)]
-    assert len(set(variants)) == 5 and seen() == variants[0] and " at 0x" not in seen()
+    variants = [seen(), seen(factor=5), seen(power=5), seen(default=5), seen(weight=5),
+                seen(inner=5)]
+    assert len(set(variants)) == 6 and seen() == variants[0] and " at 0x" not in seen()
     assert seen("chained") != seen("chained", factor=5)
+
+
+def test_a_function_is_known_again_in_another_process():
+    """Where strings have other hashes, and so sets another order."""
+    code = ("from ipt_mini.own import told\n"
+            "print(told(lambda batch: batch in {'one', 'two', 'three', 'four'}))")
+    seen = {subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                           env={**os.environ, "PYTHONHASHSEED": seed}, check=True).stdout
+            for seed in "123"}
+    assert len(seen) == 1 and "three" in seen.pop()
 
 
 def test_forked_code_and_devices_do_not_share_runs(monkeypatch, tmp_path):
@@ -116,11 +140,25 @@ def test_forked_code_and_devices_do_not_share_runs(monkeypatch, tmp_path):
     monkeypatch.setattr("ipt_mini.compare.pick_device", lambda device: "mps")
     assert with_seed(config, 0).out != before
     monkeypatch.undo()
-    (tmp_path / "losses.py").write_text("# forked\n")
-    monkeypatch.setattr("ipt_mini.compare.METHOD", [tmp_path / "losses.py"])
-    forked = with_seed(config, 0).out
-    (tmp_path / "losses.py").write_text("# forked again\n")
-    assert len({before, forked, with_seed(config, 0).out}) == 3
+    assert sources() == SOURCES and len(SOURCES) > 20
+    package = shutil.copytree(ROOT / "ipt_mini", tmp_path / "ipt_mini")
+    shutil.copy(ROOT / "train.py", tmp_path)
+    monkeypatch.setattr("ipt_mini.compare.PACKAGE", package)
+    assert sources() == SOURCES
+    (package / "losses.py").write_text("# forked")
+    assert sources() != SOURCES                             # a comparison that runs ends
+    monkeypatch.setattr("ipt_mini.compare.SOURCES", sources())
+    assert with_seed(config, 0).out != before
+
+
+def test_an_own_task_that_is_edited_is_trained_anew(tmp_path):
+    """Its steps and its curriculum are no part of the settings."""
+    file = tmp_path / "turn_around.py"
+    file.write_text((EXAMPLES / "turn_around.py").read_text())
+    config = Config(task=str(file), steps=200)
+    before = with_seed(config, 0).out
+    file.write_text(file.read_text() + "\nCURRICULUM_STEPS = 7\n")
+    assert with_seed(config, 0).out != before
 
 
 def test_terms_of_a_notebook_are_functions_with_names_of_their_own():

@@ -68,6 +68,8 @@ def test_the_readme_quotes_the_published_claims():
         assert words in readme, words
     assert len(direct) == 5 and all(mean(of(controls[arm], "direct")) < 28 for arm in (
         "a blank picture", "another's picture"))
+    again = sorted(of(controls["the map again"], "direct"))
+    assert f"one run of three has {again[2]:.0f}%" in readme and again[1] < 28
 
 
 def test_the_readme_quotes_the_claims_in_first_person():
@@ -128,9 +130,12 @@ def test_the_pages_quote_the_verdicts_on_variants():
     text = page("docs/results.md")
     said = {"worse": "Worse: ", "undecided": "Undecided: ", "better": "Better: "}
     for verdict in {row[0] for row in rows.values()}:
-        sentence = text[text.index(said[verdict]):].partition(".")[0]
+        sentence = text[text.index(said[verdict]):].partition(". ")[0]
         names = [name for name, row in rows.items() if row[0] == verdict]
-        assert all(name.rstrip(" .0123456789") in sentence for name in names), verdict
+        assert all(name in sentence for name in names), verdict
+    most = [f"{100 * (float(row[1]) + float(row[2])):.1f}" for row in rows.values()
+            if row[0] == "undecided"]
+    assert f"at most {most[0]}, {most[1]} and {most[2]} points" in text
     verdict, difference, half, _, _, pairs, _ = rows["rare 0.5"]
     assert (f"is *{verdict}*: {100 * float(difference):.1f} +- {100 * float(half):.1f} points of "
             f"right codes, after {pairs} pairs") in page("docs/extend.md")
