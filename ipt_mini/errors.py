@@ -80,5 +80,6 @@ def run_main(main):
         message, code = ("too little memory: lower --batch-size, --n-train, --n-test or --n-embd; "
                          "--n in data.py and eval.py"), 1
     if message:
-        print("error:", one_line(message), file=sys.stderr)
+        # In one piece: of several processes, each may write between two pieces of another.
+        sys.stderr.write(f"error: {one_line(message)}\n")
     sys.exit(code)
