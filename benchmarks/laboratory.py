@@ -116,8 +116,8 @@ def planted(config, logs, planned, rng):
         _, second = settings_of(config, text.format(wrong=wrong))
         changed, cells = [one.log for one in learnt(second, seeds)], [name]
         for metric in OF_PICTURES:
-            differences = np.array([score(second, metric) - score(first, metric)
-                                    for first, second in zip(logs, changed)])
+            differences = np.array([score(other, metric) - score(log, metric)
+                                    for log, other in zip(logs, changed)])
             order = rng.random((DRAWS, seeds)).argsort(1)[:, :planned]
             gains = -differences if metric in LOWER else differences
             better, worse = verdicts(gains[order], planned)

@@ -1,4 +1,4 @@
-"""A fault for the laboratory to find. A file of its own: a run is of the text of its terms."""
+"""A fault for the laboratory to find. An edit of this file makes its runs be trained anew."""
 import torch.nn.functional as F
 
 from ipt_mini.sequence import IMAGINE

@@ -49,7 +49,7 @@ def load_own(spec):
 
 
 # ------------------------------------------------------------------ functions of a notebook
-def told(function):
+def code_of(function):
     """A text that changes with what a function of the user's does: its code, its defaults and all
     that it takes from outside, with functions and classes of its module. Of a library, names."""
     known = []

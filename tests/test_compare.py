@@ -19,7 +19,7 @@ from ipt_mini.compare import (FIRST, MOST, SOURCES, Comparison, Plan, boundaries
 from ipt_mini.config import Config
 from ipt_mini.errors import UserError
 from ipt_mini.losses import parse_loss
-from ipt_mini.own import told
+from ipt_mini.own import code_of
 
 
 def log_of(values, metric="codes"):
@@ -117,7 +117,7 @@ chained = (lambda batch:
         names = dict(__name__="notebook")
         exec(text.format(factor=factor, power=power, default=default, weight=weight, inner=inner),
              names)
-        return told(names[name])
+        return code_of(names[name])
     variants = [seen(), seen(factor=5), seen(power=5), seen(default=5), seen(weight=5),
                 seen(inner=5)]
     assert len(set(variants)) == 6 and seen() == variants[0] and " at 0x" not in seen()
@@ -126,8 +126,8 @@ chained = (lambda batch:
 
 def test_a_function_is_known_again_in_another_process():
     """Where strings have other hashes, and so sets another order."""
-    code = ("from ipt_mini.own import told\n"
-            "print(told(lambda batch: batch in {'one', 'two', 'three', 'four'}))")
+    code = ("from ipt_mini.own import code_of\n"
+            "print(code_of(lambda batch: batch in {'one', 'two', 'three', 'four'}))")
     seen = {subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
                            env={**os.environ, "PYTHONHASHSEED": seed}, check=True).stdout
             for seed in "123"}

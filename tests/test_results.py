@@ -156,6 +156,21 @@ def test_the_results_quote_the_controls():
         assert words in page("docs/results.md"), words
 
 
+def test_the_results_quote_the_other_families_and_quantizers():
+    rows = {(row[0], row[1]): row[2:] for name in ("claims_pt_ipt", "claims_pt_half")
+            for row in report.read(name)["tables"][0]["rows"]}
+    lost = [float(x) < 35 for x in rows["half", "imagine"][1].split(", ")]
+    assert (sum(lost), len(lost)) == (2, 5)                  # two seeds of five
+    assert float(rows["IPT", "imagine"][3]) > float(rows["mixed", "imagine"][3])     # longer routes
+    claims = {row[0]: row for row in report.read("claims_mvc")["tables"][1]["rows"]}
+    worse = claims["a chain of thought is worse than labels alone"]
+    assert worse[-1] == "holds"
+    assert f"by {worse[2].split()[0][1:]} points" in page("docs/results.md")
+    decibels = {name: float(row[1]) for name, row in rows_of("quantizers").items()}
+    cost = decibels["the same without codes"] - decibels["ours, 512 codes"]
+    assert f"Codes cost {cost:.1f} dB" in page("docs/results.md")
+
+
 def test_a_page_gets_the_table_between_its_marks(house, monkeypatch):
     call(monkeypatch)
     assert house.read_text() == f"before\n<!-- some -->\n{TABLE}<!-- /some -->\nafter\n"
