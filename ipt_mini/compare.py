@@ -115,7 +115,8 @@ class Plan(NamedTuple):
         planned = min(MOST, int(1.05 * minutes / minutes_a_pair))
         if planned < FIRST:
             raise UserError(f"--minutes {minutes:g}: {FIRST} pairs of seeds are the least, and one "
-                            f"takes {minutes_a_pair:.1f} minutes; the first is kept")
+                            f"takes {minutes_a_pair:.1f} minutes; give --minutes "
+                            f"{math.ceil(FIRST * minutes_a_pair)}, the first pair is kept")
         plan = self._replace(planned=planned)
         plan.save()
         return plan

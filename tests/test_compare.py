@@ -204,7 +204,7 @@ def test_the_time_of_a_step_is_measured_once(monkeypatch, tmp_path):
 def test_the_number_of_pairs_is_planned_once(tmp_path):
     """Or more minutes, given after an undecided end, would add looks to those that were lost."""
     plan = Plan(tmp_path / "plan.json", settings_of(Config(), "n_layer=4"), ["a", "b"])
-    with pytest.raises(UserError, match="--minutes 2: 3 pairs .* one takes 1.0 minutes"):
+    with pytest.raises(UserError, match="--minutes 2: 3 pairs .* give --minutes 3"):
         plan.with_pairs(2, 1)
     assert not plan.file.exists()
     assert plan.with_pairs(7, 1.04).planned == 7            # the clock is not that exact
