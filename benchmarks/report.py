@@ -5,7 +5,7 @@
 
 A result is one file, results/NAME.json. It carries a fingerprint of the defaults that it was
 measured with. A page shows it between <!-- NAME --> and <!-- /NAME -->, unless the defaults have
-changed since. <!-- NAME: direct, %; oracle, % --> shows these rows alone.
+changed since. <!-- NAME+OTHER: direct, %; oracle, % --> shows these rows of two results as columns.
 """
 import hashlib
 import importlib.util
@@ -33,27 +33,30 @@ from ipt_mini.model import Model  # noqa: E402
 from ipt_mini.run import machine  # noqa: E402
 from ipt_mini.sequence import SUPERVISION  # noqa: E402
 from ipt_mini.tasks import TASKS  # noqa: E402
+from ipt_mini.tasks.folder import Folder  # noqa: E402
 from ipt_mini.tasks.words import WORDS  # noqa: E402
 from ipt_mini.tokenizer import TOKENIZER_STEPS, Tokenizer  # noqa: E402
 from train import RATE  # noqa: E402
 
-BLOCK = re.compile(r"(<!-- (\w+)(?:: ([^>]+))? -->\n).*?(<!-- /\2 -->)", re.S)
+BLOCK = re.compile(r"(<!-- ([\w+]+)(?:: ([^>]+))? -->\n).*?(<!-- /\2 -->)", re.S)
 MISSING = "*Not measured yet.*\n"
 STALE = "*Measured with other defaults; not shown.*\n"
 
 
 def defaults(views="cells", of="runs"):
-    """A short digest of what a figure in one of the two worlds depends on: one of the `data` on
+    """A short digest of what a figure in one of the worlds depends on: one of the `data` on
     worlds, words and pictures; of the `tokenizer`, on its settings and size, too; of `runs`, on
     all settings, recipes of the tasks, and sizes of the networks."""
     facts, tokenizer = [], Tokenizer(views)
+    tasks = {} if views == "pictures" else TASKS       # a folder is no task that all have
     if of == "runs":
         facts += [Config(), SUPERVISION]
+        facts += [] if tasks else [Folder.STEPS, Folder.LOSS]
         if RATE[views] != 1:               # cells had no such share when they were measured
             facts.append(RATE[views])
     if of != "data":
         facts += [Tokenizer.warmup, Tokenizer.beta, TOKENIZER_STEPS[views]]
-    for name, task in TASKS.items():
+    for name, task in tasks.items():
         recipe = [task.STEPS[views], task.CURRICULUM, task.LOSS[views]] if of == "runs" else []
         facts += [task.WORLDS, *recipe, fingerprint(Config(task=name, views=views), [task])]
     networks = [] if of == "data" else [tokenizer]
@@ -123,24 +126,48 @@ def row_of(cells):
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def as_markdown(result, wanted=None):
-    """Stamp, notes and tables of a result. wanted: names of the rows to show, if not all; without
-    notes then."""
-    stamp = result["stamp"]
-    lines = [f"`{stamp['command']}`: {stamp['where']}, {stamp['date']}."]
-    lines += result["notes"] if wanted is None else []
+def stamp_of(*results):
+    """A line a machine and date, with the commands that ran there."""
+    commands = {}
+    for stamp in (result["stamp"] for result in results):
+        ran = commands.setdefault(f"{stamp['where']}, {stamp['date']}.", [])
+        ran.append(f"`{stamp['command']}`")
+    return "\n".join(f"{', '.join(ran)}: {there}" for there, ran in commands.items())
+
+
+def as_markdown(result):
+    """Stamp, notes and tables of a result."""
+    lines = [stamp_of(result), *result["notes"]]
     for part in result["tables"]:
         lines += ["", row_of(part["head"]), "|" + "---|" * len(part["head"])]
-        lines += [row_of(row) for row in part["rows"] if wanted is None or row[0] in wanted]
+        lines += map(row_of, part["rows"])
     return "\n".join(lines) + "\n"
 
 
-def markdown(name, stale_names, wanted=None):
-    """What a page shows of a result: its tables, or one line that says why not."""
-    result = read(name)
-    if result is None:
+def turned(results, wanted):
+    """Stamps, and one table: a row for each column of the results' first tables, with the cells of
+    the rows `wanted` alone. A row is called by its column and world."""
+    rows = []
+    for result in results:
+        head, *body = result["tables"][0]["head"], *result["tables"][0]["rows"]
+        cells = {row[0]: row for row in body}
+        for number, column in enumerate(head[1:], 1):
+            world = result["views"].replace("-", " ")
+            rows.append([f"{column}, {world}", *(cells[name][number] for name in wanted)])
+    lines = [row_of(["", *wanted]), "|" + "---|" * (len(wanted) + 1), *map(row_of, rows)]
+    return "\n".join([stamp_of(*results), "", *lines]) + "\n"
+
+
+def markdown(names, stale_names, wanted=None):
+    """What a page shows of a result, or of several, NAME+OTHER: its tables, or one line that says
+    why not. wanted: names of the rows to show, if not all."""
+    names = names.split("+")
+    results = [read(name) for name in names]
+    if None in results:
         return MISSING
-    return STALE if name in stale_names else as_markdown(result, wanted)
+    if set(names) & set(stale_names):
+        return STALE
+    return turned(results, wanted) if wanted else as_markdown(*results)
 
 
 def pages():

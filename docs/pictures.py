@@ -98,6 +98,7 @@ class Question(NamedTuple):
     codes: np.ndarray          # (h, w) imagined
     imagined: np.ndarray
     answer: str                # after the imagination
+    direct: str                # without one
     right: str
 
 
@@ -106,12 +107,12 @@ def asked(views="cells", e=EXAMPLE):
     run = load_run(trained("pt", views))
     examples, data = run.prepare("test", e + 1)
     example, data = examples.take([e]), data.take([e])
-    answer = run.ask(example)
+    answer, direct = run.ask(example), run.ask(example, "direct")
     codes = run.decode(data, "imagine").imagination[0]
     true = run.paint("imagination", example.imagination[0])
     return Question(run, data, run.paint("views", example.views[0, 0]),
                     text(example.query[0]).split(), true, codes.numpy(),
-                    run.tokenizer.decode(codes), answer.answer, text(example.answer))
+                    run.tokenizer.decode(codes), answer.answer, direct.answer, text(example.answer))
 
 
 # ----------------------------------------------------------------------------- parts of drawings
@@ -197,11 +198,12 @@ def architecture(path):
     arrow(axis, (254, 390), (282, 390))
     image(axis, q.imagined, 284, 340, 100)
     note(axis, 284, 442, "imagined view", color="black")
-    note(axis, 238, 278, "<answer>")
-    arrow(axis, (334, 270), (334, 290))
-    box(axis, 284, 292, 100, 26, q.answer, TARGET, 9, "bold")
-    note(axis, 8, 464, "After an imagination the answer sees the codes and the question,\n"
-         "not the views. A direct answer sees the views and the question.")
+    for left, when, answer in (206, "after codes", q.answer), (300, "direct", q.direct):
+        note(axis, left, 278, f"<answer>\n{when}")
+        arrow(axis, (left + 78, 270), (left + 78, 304))
+        box(axis, left, 306, 84, 24, answer, TARGET, weight="bold")
+    note(axis, 8, 464, "Two branches. After an imagination the answer looks at the codes and\n"
+         "the question, not at the views. A direct answer looks at views and question.")
     write(figure, path)
 
 
@@ -210,7 +212,7 @@ def blocks_of(where):
     segment, cell = where.segment.tolist(), where.cell.sum(1).tolist()
     kinds = [(kind, kind != IMAGINE or bool(shown)) for kind, shown in zip(segment, cell)]
     names = {(VIEW, True): "views", (QUERY, True): "query", (IMAGINE, False): "<imagine>",
-             (IMAGINE, True): "cells", (ANSWER, True): "<answer>"}
+             (IMAGINE, True): "imagined", (ANSWER, True): "<answer>"}
     starts = [i for i in range(len(kinds))
               if i == 0 or kinds[i] != kinds[i - 1] or kinds[i][0] == ANSWER]
     ends = [*starts[1:], len(kinds)]
@@ -241,8 +243,8 @@ def mask(path):
             axis.plot(*line, color="black", linewidth=0.6)
     note(axis, 4, 4, "A row may attend to\nthe blue columns.")
     note(axis, 8, top + side + 8, "The first <answer> comes after the imagination, the last one is "
-         "direct:\ntwo branches, and neither sees the other. One token is drawn as wide\n"
-         "as four of the cells.")
+         "direct:\ntwo branches, and neither sees the other. <imagine> and <answer>, one\n"
+         "token each, are drawn four times too wide.")
     write(figure, path)
 
 
@@ -269,7 +271,7 @@ def sequence(path):
     arrow(axis, (286, 252), (302, 252))
     box(axis, 304, 242, 84, 20, q.right, TARGET, weight="bold")
     note(axis, 304, 266, "target")
-    note(axis, 224, 196, "<answer> sees the query,\n<imagine> and the cells,\nbut no views.")
+    note(axis, 224, 196, "<answer> sees the query,\n<imagine> and the codes,\nbut no views.")
     note(axis, 8, 350, "Branch 2: answer directly. It does not see branch 1.", 8, color="black",
          weight="bold")
     box(axis, 8, 374, 60, 20, "<answer>", NO_LOSS)

@@ -120,9 +120,11 @@ def new_model(config, tasks, tokenizer):
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         model = Model(config, len(vocabulary(*tasks)), K, D, **room)
+        codebook = tokenizer.codebook.cpu()
+        distinct = len(codebook.unique(dim=0))         # codes without a use all are one vector
         for field, weight in ("views", model.token.weight), ("imagination", model.head.weight):
-            if K >= MANY_CODES and any(field not in task.MAPS for task in tasks):
-                model.start_alike(weight, tokenizer.codebook.cpu())
+            if distinct >= MANY_CODES and any(field not in task.MAPS for task in tasks):
+                model.start_alike(weight, codebook)
     return model
 
 

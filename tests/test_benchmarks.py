@@ -9,7 +9,8 @@ from ipt_mini.tasks import TASKS
 
 SCRIPTS = {"main_job": "--seeds 1 --tasks pt", "soak": "", "speed": "", "probes": "",
            "laboratory": "--task pt --views cells", "quantizers": "",
-           "results": "--families mvc", "growth": ""}
+           "results": "--families mvc", "growth": "", "own_pictures": "--folders minigrid"}
+NEEDS = {"probes": "sklearn", "results": "scipy", "own_pictures": "minigrid"}
 LONG = "growth", "laboratory", "soak"     # more than a minute
 
 
@@ -27,8 +28,8 @@ def test_every_script_is_tested():
     pytest.param(name, marks=pytest.mark.long if name in LONG else pytest.mark.slow)
     for name in SCRIPTS])
 def test_quick_form(name, tmp_path):
-    if name in ("probes", "results"):
-        pytest.importorskip("sklearn")
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     before = published()
     ran = script(f"benchmarks/{name}.py --quick {SCRIPTS[name]}", tmp_path, timeout=600)
     assert published() == before

@@ -329,6 +329,19 @@ def test_codes_of_pictures_start_alike_those_of_maps_do_not(task, views, alike):
     assert different == alike
 
 
+def test_a_few_glyphs_do_not_start_alike_however_large_the_codebook_is():
+    """MiniGrid has 48 distinct codes of 1,024: alike, they are learnt late or not at all."""
+    tokenizer = Tokenizer("pictures")
+    weights = []
+    for distinct in (48, tokenizer.n_codes):
+        tokenizer.codebook[:] = F.normalize(torch.ones(tokenizer.dim), dim=0)
+        torch.nn.init.normal_(tokenizer.codebook[:distinct])
+        weights.append(new_model(Config(), [TASKS["pet"]], tokenizer).token.weight)
+    torch.manual_seed(Config().seed)
+    usual = Model(Config(), len(WORDS), tokenizer.n_codes, tokenizer.dim).token.weight
+    assert torch.equal(weights[0], usual) and not torch.equal(weights[1], usual)
+
+
 # ------------------------------------------------------------------------------------- decoding
 @torch.no_grad()
 def test_cached_decoding_equals_uncached(data, model):

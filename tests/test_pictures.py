@@ -53,7 +53,7 @@ def test_blocks_of_a_mask_are_its_segments():
     data = pictures.to_data(config, task, pictures.make(task, "test", 1), pictures.Tokenizer(),
                             np.random.default_rng(0))
     parts = pictures.blocks_of(pictures.layout(data, config.branches))
-    lengths = {"views": 75, "query": data.query.shape[1], "<imagine>": 1, "cells": 25}
+    lengths = {"views": 75, "query": data.query.shape[1], "<imagine>": 1, "imagined": 25}
     assert [(name, end - first) for name, first, end in parts] == [
         *lengths.items(), ("<answer>", 1), ("<answer>", 1)]
 
