@@ -26,8 +26,8 @@ from tqdm import tqdm
 from ipt_mini import plots
 from ipt_mini.checkpoint import (folder_of, get_reader, get_tokenizer, open_folder, read_metrics,
                                  restored, save, tokenizer_maker, write_json)
-from ipt_mini.compare import (SOURCES, compare, digest_of, metric_of, plan_of, settings_of, sources,
-                              with_seed)
+from ipt_mini.compare import (SOURCES, compare, digest_of, digest_of_code, metric_of, plan_of,
+                              settings_of, sources, with_seed)
 from ipt_mini.config import Config, parse, setting
 from ipt_mini.dataset import tasks_of
 from ipt_mini.evaluate import lines, test_run, validate
@@ -292,6 +292,9 @@ def learn(config, own=None, line=None):
     config = completed(config, tasks)
     terms, inputs = named(config, tasks, own)
     folder, identity, saved = open_folder(config, tasks.values(), own)
+    code = saved.get("code") if saved else digest_of_code()
+    if rank == 0 and code != digest_of_code():
+        tqdm.write(f"{folder}: begun by other code; give a --name to train anew", sys.stderr)
     with blame(folder / "checkpoint.pt"):
         if saved and saved["step"] == config.steps:
             return Learnt(config, folder, list(saved["log"]), dict(saved["seconds"]))
@@ -307,7 +310,7 @@ def learn(config, own=None, line=None):
         tokenizer = tokenizer.to(device).requires_grad_(False)
     with timed(seconds, "data"):
         training = training_of(config, tasks, tokenizer, terms, inputs, folder)
-    log = fit(training, saved, seconds, line, identity=identity)
+    log = fit(training, saved, seconds, line, identity=identity, code=code)
     return Learnt(config, folder, log, seconds)
 
 
@@ -369,9 +372,9 @@ def step_of(config, own=None):
 
 
 def compare_settings(config, text, minutes=10.0, own=None, score=""):
-    """Is the setting better that differs from `config` by `text`? Its Comparison, which a notebook
-    draws, and the pair of Configs. own: as in `learn`; all is then trained in this process.
-    score: what to go by, one of SCORES."""
+    """Is the setting better that differs from `config` by `text`? A Comparison, which a notebook
+    draws. own: as in `learn`; all is then trained in this process. score: what to go by, one of
+    SCORES."""
     config = replace(config, device=pick_device(config.device))
     pair = settings_of(config, text)
     metric = metric_of(pair, score)
@@ -391,14 +394,15 @@ def compare_settings(config, text, minutes=10.0, own=None, score=""):
                    for run in learnt]                  # the tokenizer is shared by all
         return learnt, (max if own is None else sum)(seconds) / 60
     plan = plan.with_pairs(minutes, learn_both(0)[1])
-    return compare(learn_both, metric, plan.planned), plan.pair
+    return compare(learn_both, metric, plan.planned)._replace(pair=plan.pair)
 
 
-def tested(comparison, pair, own=None):
+def tested(comparison, own=None):
     """Read the test split of all runs that were compared: a Comparison for each figure that both
     settings have."""
     seeds = range(len(comparison.first))
-    runs = [[read_metrics(train(with_seed(one, seed, own), own)) for seed in seeds] for one in pair]
+    runs = [[read_metrics(train(with_seed(one, seed, own), own)) for seed in seeds]
+            for one in comparison.pair]
     for split in [name for name in runs[0][0] if name.startswith("test")]:
         for decode in [name for name in runs[0][0][split] if name in runs[1][0][split]]:
             first, second = ([run[split][decode]["accuracy"] for run in group] for group in runs)
@@ -434,8 +438,8 @@ def main():
     if text:
         if seeds or config.out or config.seed:
             raise UserError("--compare: without --seeds, --seed and --out")
-        comparison, pair = compare_settings(config, text, minutes, score=score)
-        print(comparison, *(tested(comparison, pair) if final else ()), sep="\n")
+        comparison = compare_settings(config, text, minutes, score=score)
+        print(comparison, *(tested(comparison) if final else ()), sep="\n")
         return
     if seeds:
         train_seeds(config, seeds, jobs)

@@ -128,7 +128,7 @@ def planted(config, logs, planned, rng):
 def compared(config, minutes, variants):
     """A row a variant: the verdict of one comparison."""
     for name, text in variants:
-        result, _ = compare_settings(config, text, minutes)
+        result = compare_settings(config, text, minutes)
         yield [name, result.verdict, f"{result.differences.mean():+.4f}", f"{result.half:.4f}",
                f"{result.visible:.4f}", f"{result.steps[1]}", len(result.first),
                f"{result.minutes:.1f}"]

@@ -14,6 +14,7 @@ import numpy as np
 
 from ipt_mini.checkpoint import read_metrics
 from ipt_mini.config import Config
+from ipt_mini.errors import UserError
 from ipt_mini.evaluate import OTHER_ANSWER, decibels, replacement_test
 from ipt_mini.own import load_own
 from ipt_mini.run import load_run, pick_device
@@ -82,8 +83,10 @@ def configs_of(name, quick):
 
 def main():
     options = arguments(__doc__, folders=",".join(FOLDERS))
-    options.views = "pictures"
-    configs = {name: configs_of(name, options.quick) for name in options.folders.split(",")}
+    options.views, names = "pictures", options.folders.split(",")
+    if not set(names) <= set(FOLDERS):
+        raise UserError(f"--folders {options.folders}: there is {', '.join(FOLDERS)}")
+    configs = {name: configs_of(name, options.quick) for name in names}
     for mixed, _ in configs.values():
         make_shared(mixed)                             # the tokenizer
     side_by_side(train, [config for pair in configs.values() for config in pair])

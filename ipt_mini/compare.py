@@ -160,6 +160,11 @@ def sources():
 SOURCES = sources()           # as they are executed; the files may change meanwhile
 
 
+def digest_of_code():
+    """A number that changes with any edit of the project's code."""
+    return zlib.crc32(b"".join(SOURCES))
+
+
 def with_seed(config, seed, own=None):
     """The run of one seed. Its folder tells the settings, so that comparisons share their runs."""
     folder = folder_of(replace(config, seed=seed)).name
@@ -199,6 +204,7 @@ class Comparison(NamedTuple):
     steps: list
     minutes: float
     planned: int               # pairs, at most
+    pair: tuple = ()           # the two Configs
 
     @property
     def differences(self):

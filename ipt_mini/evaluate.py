@@ -242,7 +242,11 @@ def test_run(folder, log, config):
 def sample(run, examples, outs, e):
     """The Block of question e: views, true view, imagined view, answers. outs: {name: Decoded}."""
     views = run.paint("views", examples.views[e])
-    tiles = [(f"view {v}", view, "black") for v, view in enumerate(views, 1)]
+    word = "map" if "views" in run.task.MAPS else "view"
+    tiles = []
+    for number, view in enumerate(views, 1):
+        name = f"{word} {number}" if len(views) > 1 else word
+        tiles.append((name, view, "black"))
     tiles.append(("true view", run.paint("imagination", examples.imagination[e]), "black"))
     words, right = vocabulary(run.task), examples.answer[e]
     answers = [("right answer", words[right], False)]

@@ -318,20 +318,20 @@ def test_from_a_notebook_with_a_term_that_is_a_function(world, quick, monkeypatc
 
     def mine(batch):
         return batch.logits.square().mean()
-    result, pair = train.compare_settings(config, "loss=+mine=9", 9.0, dict(mine=mine))
+    result = train.compare_settings(config, "loss=+mine=9", 9.0, dict(mine=mine))
     assert len(result.first) == 2 and result.first != result.second
     assert len(list((world / "runs/compare").glob("*/checkpoint.pt"))) == 4
     assert not list((world / "runs/compare").glob("*/metrics.json"))       # no test was read
     before = snapshot(world / "runs")
-    again, _ = train.compare_settings(config, "loss=+mine=9", 9.0, dict(mine=mine))
+    again = train.compare_settings(config, "loss=+mine=9", 9.0, dict(mine=mine))
     assert (again.first, again.second) == (result.first, result.second)
     assert snapshot(world / "runs") == before
     one = result._replace(first=[0], second=[0])
-    figures = list(train.tested(one, pair, dict(mine=mine)))
+    figures = list(train.tested(one, dict(mine=mine)))
     assert [figure.metric for figure in figures] == [
         "test direct, %", "test imagine, %", "test oracle, %"]
-    ipt = settings_of(config, "supervision=ipt")
-    assert [figure.metric for figure in train.tested(one, ipt)] == [
+    ipt = one._replace(pair=settings_of(config, "supervision=ipt"))
+    assert [figure.metric for figure in train.tested(ipt)] == [
         "test imagine, %", "test oracle, %"]
 
 

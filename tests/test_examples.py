@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import EXAMPLES, ROOT, TINY, TRAIN, call, refused
 
 from ipt_mini.generate import imagine
 from ipt_mini.losses import LossInput
 from ipt_mini.own import load_own
 from ipt_mini.run import load_run
-from ipt_mini.sequence import ANSWER, IMAGINE
-from ipt_mini.tasks import load_task, make
+from ipt_mini.sequence import ANSWER, IMAGINE, imagining_order
+from ipt_mini.tasks import TASKS, load_task, make
+from ipt_mini.tasks.folder import Folder
 from ipt_mini.tasks.grid import DARK
 from ipt_mini.tokenizer import to_images
 
@@ -227,6 +229,26 @@ def test_the_term_of_the_guide_is_the_one_that_is_tested(world):
     called(f"{TRAIN} --loss +{EXAMPLES}/nearest.py:nearest=0.5 --name nearest")
     log = read("runs/pt-mixed-nearest-s0/metrics.json")["log"]
     assert set(log[0]["losses"]) == {"answer", "imagination", "compass", "nearest"}
+
+
+def test_the_guide_lists_the_default_losses():
+    page = (ROOT / "docs/extend.md").read_text()
+    for task in (*TASKS.values(), Folder):
+        for loss in task.LOSS.values():
+            assert f"`{loss.removesuffix(',cot=1')}`" in page
+
+
+def test_the_nearest_row_is_that_of_any_square():
+    nearest = load_own(f"{EXAMPLES}/nearest.py:nearest")
+    for side in (5, 6):
+        at = torch.arange(1, 1 + side * side)
+        order = imagining_order(side, side)[:side]
+        assert sorted(order.tolist()) == [*range(side * side - side, side * side)]
+        logits = torch.randn(2, 1 + side * side, 9)
+        targets = torch.randint(9, (2, 1 + side * side))
+        row = at[:side]
+        expected = F.cross_entropy(logits[:, row].flatten(0, 1), targets[:, row].flatten())
+        assert torch.isclose(nearest(LossInput(logits, targets, {IMAGINE: at}, 3)), expected)
 
 
 def test_every_example_is_tested():

@@ -94,12 +94,21 @@ def test_every_validation_draws_the_same_questions_of_its_own_split(world, quick
         assert path == learnt.folder / "samples.png"
         assert [block.title.partition(": ")[2] for block in blocks] == texts
         for block in blocks:
-            assert [caption for caption, *_ in block.tiles] == ["view 1", "true view", "imagined"]
+            assert [caption for caption, *_ in block.tiles] == ["map", "true view", "imagined"]
             (label, right, no), *given = block.answers
             assert label == "right answer" and not no
             assert [name for name, *_ in given] == ["direct", "imagine", "oracle"]
             assert all(wrong == (word != right) for _, word, wrong in given)
     assert contents(world / "runs/good")[0].items() >= bits_of(checkpoint_of(learnt.folder)).items()
+
+
+def test_a_run_that_other_code_began_says_so(world, monkeypatch, capsys):
+    config = Config(**checkpoint_of(world / "runs/good")["config"])
+    folder = str(train.learn(config).folder)
+    assert "other code" not in capsys.readouterr().err
+    monkeypatch.setattr(train, "digest_of_code", lambda: 7)
+    assert str(train.learn(config).folder) == folder
+    assert f"{folder}: begun by other code; give a --name" in capsys.readouterr().err
 
 
 def bits_of(saved):
