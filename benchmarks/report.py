@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,6 +44,7 @@ MISSING = "*Not measured yet.*\n"
 STALE = "*Measured with other defaults; not shown.*\n"
 
 
+@cache
 def defaults(views="cells", of="runs"):
     """A short digest of what a figure in one of the worlds depends on: one of the `data` on
     worlds, words and pictures; of the `tokenizer`, on its settings and size, too; of `runs`, on

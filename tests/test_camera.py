@@ -109,6 +109,7 @@ def test_the_window_of_a_cell_holds_what_stands_there():
             assert seen.min() <= there.min() and there.max() <= seen.max(), cell
 
 
+@pytest.mark.slow
 def test_the_reader_learns_to_read_true_pictures_the_same_way_each_time():
     """A short training; tests/slow has the whole one."""
     config = Config(views="first-person")

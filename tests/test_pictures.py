@@ -32,6 +32,7 @@ def check(monkeypatch):
 
 def test_another_mask_or_a_changed_file_makes_pictures_stale(check, monkeypatch, tmp_path):
     monkeypatch.setattr(pictures, "DOCS", tmp_path)
+    monkeypatch.setattr(pictures.report, "defaults", lambda views: "the same")
     (tmp_path / "mask.png").write_bytes(b"drawn")
     monkeypatch.setattr(pictures, "PICTURES", {"mask.png": pictures.PICTURES["mask.png"]})
     (tmp_path / "pictures.json").write_text(json.dumps(pictures.facts(["mask.png"])))
