@@ -65,10 +65,10 @@ def test_the_readme_quotes_the_published_claims():
     for words in (f"over five seeds in cells {mean(direct):.0f}% are right ({min(direct):.0f} to "
                   f"{max(direct):.0f}; the table has the first three), label-only stays at chance, "
                   f"{mean(of(label, 'direct')):.0f}%",
-                  f"a blank picture instead PT has {mean(controls['a blank picture']):.1f}%",
-                  f"the view of another question {mean(controls[ANOTHERS]):.1f}%",
-                  f"the map again {again[0]}, {again[1]} and {again[2]}% by seed",
-                  f"a chain of thought {mean(of(words_first, 'think')):.1f}% "
+                  f"blank picture as the target, PT has {mean(controls['a blank picture']):.1f}%",
+                  f"with the view of another question {mean(controls[ANOTHERS]):.1f}%",
+                  f"with the input map {again[0]}, {again[1]} and {again[2]}% by seed",
+                  f"and answers after them, has {mean(of(words_first, 'think')):.1f}% "
                   f"({min(of(words_first, 'think')):.0f} to {max(of(words_first, 'think')):.0f})"):
         assert words in readme, words
     assert len(direct) == 5
@@ -80,8 +80,9 @@ def test_the_readme_says_what_imagining_in_training_brings_to_pet_and_mvc():
         rows = rows_of(name)
         gains[name] = [float(more.split()[0]) - float(less.split()[0]) for task, more, less in zip(
             ("pet", "pt", "mvc"), rows["direct, %"], rows["label-only, %"]) if task != "pt"]
-    assert (f"gains {max(gains['main_job']):.1f} points at most, undecided with three seeds; "
-            f"in first person, {max(gains['first_person']):.1f}.") in page("README.md")
+    (pet, mvc), (pet_seen, mvc_seen) = gains["main_job"], gains["first_person"]
+    assert (f"of PET gains {pet:.1f} points, of MVC {mvc:.1f} (first person: {pet_seen:.1f}, "
+            f"{mvc_seen:.1f}): undecided, three seeds.") in page("README.md")
     for task in ("pet", "mvc"):
         (claim, split, *_, verdict), *_ = report.read(f"claims_{task}")["tables"][1]["rows"]
         assert claim.startswith("imagining in training helps") and split == "test"
@@ -119,8 +120,8 @@ def test_the_pages_quote_the_main_job_in_first_person():
             "imagine", "direct", "oracle", "label-only", "follows another picture"))
     splits = report.read("first_person_details")["tables"][0]["rows"]
     far = {row[2]: row[3].split()[0] for row in splits if row[:2] == ["PET", "farther"]}
-    for words in (f"in first person {mvc}% after its own map, {alone[2]}% without.",
-                  f"PET there, no: {pet}% against {alone[0]}%."):
+    for words in (f"MVC, yes: {mvc}% after its own map, {alone[2]}% without.",
+                  f"no: {pet} against {alone[0]}%, {pt} against {alone[1]}%."):
         assert words in page("README.md"), words
     for words in (f"oracle {oracle[0]}, {oracle[1]}, {oracle[2]}%.",
                   f"its own picture {pet}%, without one {alone[0]}%.",
