@@ -1,6 +1,6 @@
 """IPT on pictures of other libraries: what is learnt from the three folders of examples/.
 
-    python benchmarks/own_pictures.py      about 40 minutes on two cores; rerun to resume
+    python benchmarks/own_pictures.py      an hour on two cores; rerun to resume
 
 Each folder is written by its script, with a library made for that (requirements-dev.txt). Beside
 `mixed` learns label-only, for twice the steps, in less time. One seed.

@@ -199,6 +199,23 @@ def test_the_results_quote_the_other_families_and_quantizers():
     assert f"Codes cost {cost:.1f} dB" in page("docs/results.md")
 
 
+def test_the_guide_quotes_what_own_pictures_gave():
+    rows, text = rows_of("own_pictures"), page("docs/extend.md")
+    minigrid, photos, mazes = (cell.split()[0] for cell in rows["imagine, %"])
+    follows = sorted(map(float, rows["follows another picture, %"]))
+    codes, drawn, mean_colour = (
+        [float(cell) for cell in rows[name]] for name in (
+            "imagined codes right, %", "true pictures from their codes, PSNR",
+            "with each patch in its mean colour, PSNR"))
+    for words in (f"after their own pictures {minigrid}% and {mazes}% are right",
+                  f"yet the corner is found in {photos}%",
+                  f"follows another picture in {follows[0]:.0f} to {follows[-1]:.0f}%)"):
+        assert words in text, words
+    assert 45 < codes[1] < 55                                # half of them
+    assert drawn[0] > 30 and drawn[1] > mean_colour[1] + 3   # what a tokenizer has to reach
+    assert min(float(cell.split()[0]) for cell in rows["label-only, %"]) > 90
+
+
 def test_a_page_gets_the_table_between_its_marks(house, monkeypatch):
     call(monkeypatch)
     assert house.read_text() == f"before\n<!-- some -->\n{TABLE}<!-- /some -->\nafter\n"
