@@ -202,8 +202,8 @@ def architecture(path):
         note(axis, left, 278, f"<answer>\n{when}")
         arrow(axis, (left + 78, 270), (left + 78, 304))
         box(axis, left, 306, 84, 24, answer, TARGET, weight="bold")
-    note(axis, 8, 464, "Two branches. After an imagination the answer looks at the codes and\n"
-         "the question, not at the views. A direct answer looks at views and question.")
+    note(axis, 8, 464, "Two branches. After an imagination the answer looks at codes and\n"
+         "question, not at views. A direct answer looks at views and question.")
     write(figure, path)
 
 
@@ -243,8 +243,8 @@ def mask(path):
             axis.plot(*line, color="black", linewidth=0.6)
     note(axis, 4, 4, "A row may attend to\nthe blue columns.")
     note(axis, 8, top + side + 8, "The first <answer> comes after the imagination, the last one is "
-         "direct:\ntwo branches, and neither sees the other. <imagine> and <answer>, one\n"
-         "token each, are drawn four times too wide.")
+         "direct:\ntwo branches, and neither sees the other. <imagine> and <answer>\n"
+         "are one token each, drawn four times too wide.")
     write(figure, path)
 
 

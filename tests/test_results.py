@@ -211,6 +211,9 @@ def test_the_guide_quotes_what_own_pictures_gave():
                   f"yet the corner is found in {photos}%",
                   f"follows another picture in {follows[0]:.0f} to {follows[-1]:.0f}%)"):
         assert words in text, words
+    minutes = sorted(map(float, rows["minutes"]))
+    assert (f"[{minigrid}, {photos} and {mazes}%](docs/extend.md#your-own-pictures), in "
+            f"{minutes[0]:.0f} to {minutes[-1]:.0f} minutes on one core") in page("README.md")
     assert 45 < codes[1] < 55                                # half of them
     assert drawn[0] > 30 and drawn[1] > mean_colour[1] + 3   # what a tokenizer has to reach
     assert min(float(cell.split()[0]) for cell in rows["label-only, %"]) > 90
