@@ -9,14 +9,14 @@ Runs are kept in runs/ and resumed. What train.py and eval.py would print is mea
 here: test and out of distribution, and the replacement test. In both worlds, each run has one
 beside it that learns answers alone, for twice the steps: that takes as long, or longer.
 """
-from report import arguments, label_only, listed, pooled, run_main, table, tiny, write
+from report import arguments, followed, label_only, listed, pooled, run_main, table, tiny, write
 
 from dataclasses import replace
 from statistics import mean
 
 from ipt_mini.checkpoint import read_metrics
 from ipt_mini.config import Config
-from ipt_mini.evaluate import OTHER_ANSWER, evaluate, flip_test, replacement_test
+from ipt_mini.evaluate import evaluate, flip_test, replacement_test
 from ipt_mini.generate import DECODES
 from ipt_mini.run import load_run
 from ipt_mini.tasks import TASKS, splits
@@ -68,12 +68,6 @@ def minutes(runs, stage):
     return f"{mean(run['minutes'].get(stage, 0) for run in runs):.2f}"
 
 
-def followed(run):
-    """The decisive row of the replacement test."""
-    row = next(row for row in run["replaced"] if row["picture"] == OTHER_ANSWER)
-    return dict(accuracy=row["follows"] or 0, n=row["n_readable"])
-
-
 def column(runs, labels):
     """{row of the main table: figure} of one task."""
     cells = {f"minutes, {stage}": minutes(runs, stage)
@@ -91,7 +85,7 @@ def column(runs, labels):
     cells["exact images, by seed"] = listed(q["exact_images"] for q in quality)
     cells["foreground cells, by seed"] = listed(q["foreground_cells"] for q in quality)
     cells["imagined pictures, PSNR, by seed"] = listed(q["psnr"] for q in quality)
-    follows = [followed(run) for run in runs]
+    follows = [followed(run["replaced"]) for run in runs]
     cells["follows another picture, %"] = pooled(follows)
     cells["follows another picture, by seed"] = listed(f["accuracy"] for f in follows)
     cells["tokenizer, held-out cells right, %"] = runs[0]["tokenizer"]["cells_right"]

@@ -5,7 +5,7 @@
 Each folder is written by its script, with a library made for that (requirements-dev.txt). Beside
 `mixed` learns label-only, for twice the steps, in less time. One seed.
 """
-from report import ROOT, arguments, need, run_main, table, tiny, write
+from report import ROOT, arguments, followed, need, run_main, table, tiny, write
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from ipt_mini.checkpoint import read_metrics
 from ipt_mini.config import Config
 from ipt_mini.errors import UserError
-from ipt_mini.evaluate import OTHER_ANSWER, decibels, replacement_test
+from ipt_mini.evaluate import decibels, replacement_test
 from ipt_mini.own import load_own
 from ipt_mini.run import load_run, pick_device
 from ipt_mini.side_by_side import side_by_side
@@ -55,15 +55,14 @@ def column(mixed, label):
     metrics, run = read_metrics(mixed), load_run(mixed)
     examples, data = run.prepare()
     true = run.paint("imagination", examples.imagination)
-    follows = next(row for row in replacement_test(run, data, examples)
-                   if row["picture"] == OTHER_ANSWER)
+    follows = followed(replacement_test(run, data, examples))
     answers = {"label-only": read_metrics(label)["test"]["direct"], **metrics["test"]}
     quality = metrics["test"]["imagine"]["imagination"]
     cells = {f"{name}, %": "{accuracy} [{low}, {high}]".format(**figures)
              for name, figures in answers.items()}
     return cells | {
         "usual answer, %": f"{100 * np.bincount(examples.kind).max() / len(examples.kind):.1f}",
-        "follows another picture, %": follows["follows"], "of so many": follows["n_readable"],
+        "follows another picture, %": follows["accuracy"], "of so many": follows["n"],
         "imagined codes right, %": quality["codes"],
         "imagined pictures, PSNR": quality["psnr"],
         "true pictures from their codes, PSNR": metrics["tokenizer"]["pictures_psnr"],

@@ -29,7 +29,7 @@ from ipt_mini.checkpoint import write_json  # noqa: E402
 from ipt_mini.config import Config, Parser  # noqa: E402
 from ipt_mini.dataset import fingerprint  # noqa: E402
 from ipt_mini.errors import UserError, blame, run_main  # noqa: E402
-from ipt_mini.evaluate import proportion  # noqa: E402
+from ipt_mini.evaluate import OTHER_ANSWER, proportion  # noqa: E402
 from ipt_mini.model import Model  # noqa: E402
 from ipt_mini.run import machine  # noqa: E402
 from ipt_mini.sequence import SUPERVISION  # noqa: E402
@@ -122,6 +122,13 @@ def pooled(figures):
         return "-"
     right = sum(round(f["accuracy"] * f["n"] / 100) for f in figures if f["n"])
     return "{accuracy} [{low}, {high}]".format(**proportion(np.arange(n) < right))
+
+
+def followed(rows):
+    """What decides a replacement test: how often the answer follows a picture that implies another
+    one. rows: of `replacement_test`. As `pooled` takes it."""
+    row = next(row for row in rows if row["picture"] == OTHER_ANSWER)
+    return dict(accuracy=row["follows"] or 0, n=row["n_readable"])
 
 
 def row_of(cells):

@@ -7,8 +7,8 @@ A family is a row of arms: one task, taught in several ways, with the same examp
 arms are compared seed by seed. Their steps are the same; only label-only has twice as many, where a
 step takes half the time. Tests are read when all runs of a family are trained.
 """
-from report import (ROOT, arguments, interleaved, label_only, listed, need, pooled, run_main, table,
-                    tiny, write)
+from report import (ROOT, arguments, followed, interleaved, label_only, listed, need, pooled,
+                    run_main, table, tiny, write)
 
 import os
 import sys
@@ -22,7 +22,7 @@ from ipt_mini.checkpoint import folder_of, read_metrics
 from ipt_mini.config import Config
 from ipt_mini.dataset import tasks_of
 from ipt_mini.errors import UserError
-from ipt_mini.evaluate import OTHER_ANSWER, evaluate, replacement_test
+from ipt_mini.evaluate import evaluate, replacement_test
 from ipt_mini.run import load_run, pick_device
 from ipt_mini.side_by_side import side_by_side
 from ipt_mini.tasks import splits
@@ -126,9 +126,7 @@ def measured(config):
                  splits=dict(test=metrics["test"], **evaluate(run, splits(run.task)[3:])))
     if "imagine" in metrics["test"]:
         examples, data = run.prepare()
-        row = next(row for row in replacement_test(run, data, examples)
-                   if row["picture"] == OTHER_ANSWER)
-        found["follows"] = dict(accuracy=row["follows"] or 0, n=row["n_readable"])
+        found["follows"] = followed(replacement_test(run, data, examples))
     return found
 
 

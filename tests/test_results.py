@@ -82,7 +82,7 @@ def test_the_readme_says_what_imagining_in_training_brings_to_pet_and_mvc():
             ("pet", "pt", "mvc"), rows["direct, %"], rows["label-only, %"]) if task != "pt"]
     (pet, mvc), (pet_seen, mvc_seen) = gains["main_job"], gains["first_person"]
     assert (f"of PET gains {pet:.1f} points, of MVC {mvc:.1f} (first person: {pet_seen:.1f}, "
-            f"{mvc_seen:.1f}): undecided, three seeds.") in page("README.md")
+            f"{mvc_seen:.1f}): undecided with three seeds in cells") in page("README.md")
     for task in ("pet", "mvc"):
         (claim, split, *_, verdict), *_ = report.read(f"claims_{task}")["tables"][1]["rows"]
         assert claim.startswith("imagining in training helps") and split == "test"
@@ -212,7 +212,7 @@ def test_the_guide_quotes_what_own_pictures_gave():
                   f"follows another picture in {follows[0]:.0f} to {follows[-1]:.0f}%)"):
         assert words in text, words
     minutes = sorted(map(float, rows["minutes"]))
-    assert (f"[{minigrid}, {photos} and {mazes}%](docs/extend.md#your-own-pictures), in "
+    assert (f"[{minigrid}, {photos} and {mazes}%](docs/extend.md#your-own-pictures) (one seed), in "
             f"{minutes[0]:.0f} to {minutes[-1]:.0f} minutes on one core") in page("README.md")
     assert 45 < codes[1] < 55                                # half of them
     assert drawn[0] > 30 and drawn[1] > mean_colour[1] + 3   # what a tokenizer has to reach
