@@ -373,11 +373,15 @@ def step_of(config, own=None):
 
 def compare_settings(config, text, minutes=10.0, own=None, score=""):
     """Is the setting better that differs from `config` by `text`? A Comparison, which a notebook
-    draws. own: as in `learn`; all is then trained in this process. score: what to go by, one of
-    SCORES."""
+    draws. own: as in `learn`; what it is in is then trained in this process, and anew each time.
+    score: what to go by, one of SCORES."""
     config = replace(config, device=pick_device(config.device))
     pair = settings_of(config, text)
     metric = metric_of(pair, score)
+    if own:                                            # what its functions look up may have changed
+        anew = f"notebook-{time.time_ns()}"
+        pair = [replace(one, name=anew) if any(name in one.loss for name in own) else one
+                for one in pair]
     for one in pair:
         make_shared(with_seed(one, 0, own), own)       # a mistake shows before any training
     plan = plan_of(pair, lambda one: step_of(with_seed(one, 0, own), own), own)

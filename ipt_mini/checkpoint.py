@@ -19,7 +19,7 @@ import torch
 from ipt_mini.config import compared
 from ipt_mini.dataset import FORMAT, fingerprint, tokenizer_pictures
 from ipt_mini.errors import UserError, blame
-from ipt_mini.own import code_of, is_own, load_own, name_of, source
+from ipt_mini.own import is_own, load_own, name_of, source, text_of
 from ipt_mini.parallel import rank_and_size
 from ipt_mini.reader import Reader, train_reader
 from ipt_mini.tasks.camera import draw
@@ -99,11 +99,12 @@ def folder_of(config):
 
 def identity(config, tasks, own=None):
     """What makes a run what it is: its settings, a digest of what code decides about its data, and
-    those of the user's own files, and of the functions `own` that its loss names."""
+    those of the user's own files, and of the functions `own` that its loss names. What such a
+    function takes from outside is not seen."""
     terms = [term.rpartition("=")[0] for term in config.loss.removeprefix("+").split(",")]
     code = {spec: source(spec) for spec in [config.inputs, *terms] if is_own(spec)}
     for name in sorted(set(terms) & set(own or {})):
-        code[f"own {name}"] = code_of(own[name])
+        code[f"own {name}"] = text_of(own[name])
     code = {name: zlib.crc32(text.encode()) for name, text in code.items()}
     return dict(compared(config), fingerprint=fingerprint(config, tasks), **code)
 

@@ -4,10 +4,9 @@ Only a file that the user has just named: a run that was trained with one never 
 itself.
 """
 import inspect
-import re
 import runpy
 from pathlib import Path
-from types import CodeType, SimpleNamespace
+from types import SimpleNamespace
 
 from ipt_mini.errors import UserError, blame
 
@@ -48,39 +47,8 @@ def load_own(spec):
         return getattr(module, name) if name else module
 
 
-# ------------------------------------------------------------------ functions of a notebook
-def code_of(function):
-    """A text that changes with what a function of the user's does: its code, its defaults and all
-    that it takes from outside, with functions and classes of its module. Of a library, names."""
-    known = []
 
-    def tell(value):
-        value = getattr(value, "__wrapped__", value)           # behind a decorator
-        if isinstance(value, CodeType):
-            return [value.co_code.hex(), value.co_names, [*map(tell, value.co_consts)]]
-        if isinstance(value, (list, tuple, dict)):
-            return [*map(tell, value.items() if isinstance(value, dict) else value)]
-        if isinstance(value, (set, frozenset)):
-            return sorted(map(repr, value))                    # their order is new in each process
-        if getattr(value, "__module__", "") == function.__module__ and hasattr(value, "__name__"):
-            if value in known:
-                return value.__name__
-            known.append(value)
-            if inspect.isclass(value):
-                return tell(dict(vars(value)))
-            return tell([value.__code__, value.__defaults__, value.__kwdefaults__,
-                         *outside(value)])
-        plain = value.tolist() if hasattr(value, "tolist") else value
-        return re.sub(" at 0x[0-9a-f]+", "", repr(plain))      # an address is new in each process
-    return repr(tell(function))
-
-
-def outside(function):
-    """What a function takes from outside: values of its closure, and globals that it names."""
-    names, codes = set(), [function.__code__]
-    for code in codes:                                 # it grows by the functions inside
-        names.update(code.co_names)
-        codes += [value for value in code.co_consts if isinstance(value, CodeType)]
-    values = function.__globals__
-    return [*(cell.cell_contents for cell in function.__closure__ or ()),
-            *(values[name] for name in sorted(names & set(values)))]
+def text_of(function):
+    """The text of a function that a notebook or script hands over."""
+    with blame(f"own term {function.__name__}"):
+        return inspect.getsource(function)
