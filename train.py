@@ -68,7 +68,7 @@ class Training(NamedTuple):
     turns: list                # of each step, see `turns_of`
     val: dict                  # {name of a task: (Examples, Data)}, for validation
     inputs: Callable           # changes the tokens that the model reads, or None
-    losses: Callable           # `losses_of`
+    loss_terms: Callable       # the function of that name
 
 
 def turns_of(shares, steps):
@@ -126,7 +126,7 @@ def optimizers_of(model, config):
     return [muon, adam]
 
 
-def losses_of(training, data, rows, step):
+def loss_terms(training, data, rows, step):
     """The loss terms of some rows of a TrainingSet, one after the other: (terms,)."""
     run, inputs = training.run, training.inputs
     config, model = run.config, run.model
@@ -158,7 +158,7 @@ def train_step(training, step):
         optimizer.param_groups[0]["lr"] = peak * get_lr(step, config)
     rank, size = rank_and_size()
     rows = get_batch(turn, config, data)[rank::size].to(device, non_blocking=True)
-    losses = training.losses(training, data, rows, step)
+    losses = training.loss_terms(training, data, rows, step)
     weights = torch.tensor([term.weight(step / config.steps) for term in data.terms.values()])
     run.model.zero_grad()
     (losses * weights.to(device, non_blocking=True)).sum().backward()
@@ -268,8 +268,8 @@ def training_of(config, tasks, tokenizer, terms, inputs=None, folder=None):
         steps = sum(task == number for task, _ in turns)
         sets.append(training_set(one, terms[one.name], steps))
         val[one.name] = one.prepare("val", config.n_val)
-    losses = averaged(losses_of, model)
-    return Training(run, optimizers_of(model, config), sets, turns, val, inputs, losses)
+    return Training(run, optimizers_of(model, config), sets, turns, val, inputs,
+                    averaged(loss_terms, model))
 
 
 class Learnt(NamedTuple):

@@ -605,7 +605,7 @@ def test_a_step_follows_the_weighted_sum_of_the_terms():
     losses = train.train_step(training, 7)
     moved = [p.grad.clone() for p in training.run.model.parameters() if p.grad is not None]
     rows = train.get_batch(7, config, training.sets[0])
-    again = train.losses_of(training, training.sets[0], rows, 7)
+    again = train.loss_terms(training, training.sets[0], rows, 7)
     assert torch.equal(again.detach(), losses)
     training.run.model.zero_grad()
     (0.85 * again[0] + 3 * again[1]).backward()
@@ -683,12 +683,12 @@ def test_own_inputs_reach_the_model_and_the_targets_stay_true():
     training = training_for(Config(steps=10, n_layer=1), inputs=inputs)
     data = training.sets[0]
     rows = train.get_batch(3, training.run.config, data)
-    blind = train.losses_of(training, data, rows, 3)
+    blind = train.loss_terms(training, data, rows, 3)
     assert torch.equal(seen[0][0], data.tokens[rows])
     by_hand = data._replace(tokens=torch.zeros_like(data.tokens))
-    assert torch.equal(blind, train.losses_of(training._replace(inputs=None), by_hand, rows, 3))
-    train.losses_of(training, data, rows, 3)
-    train.losses_of(training, data, rows, 4)
+    assert torch.equal(blind, train.loss_terms(training._replace(inputs=None), by_hand, rows, 3))
+    train.loss_terms(training, data, rows, 3)
+    train.loss_terms(training, data, rows, 4)
     assert seen[0][1] == seen[1][1] != seen[2][1]      # random numbers by seed and step alone
 
 

@@ -27,7 +27,7 @@ def test_tasks_take_turns_each_with_its_own_loss():
     for step, (number, turn) in enumerate(training.turns[:4]):
         data = training.sets[number]
         rows = train.get_batch(turn, training.run.config, data)
-        expected = train.losses_of(training, data, rows, step).detach()
+        expected = train.loss_terms(training, data, rows, step).detach()
         assert torch.equal(train.train_step(training, step), expected)
 
 
