@@ -20,7 +20,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from ipt_mini import plots
-from ipt_mini.config import GRIDS, PATCHES, TASK_NAMES, VIEWS, Settings, parse, setting
+from ipt_mini.config import (GRIDS, PATCHES, TASK_NAMES, VIEWS, Settings, check_folder, parse,
+                             setting)
 from ipt_mini.dataset import FIELDS, painter
 from ipt_mini.own import name_of
 from ipt_mini.tasks import load_task, make, splits
@@ -152,6 +153,12 @@ class Options(Settings):
     patch: int = setting(8, "pixels a side of its pictures that become one code", PATCHES)
     export: str = setting("", "write the task as such a folder, n examples for training")
     out: str = setting("", "the picture, a PNG; preview-TASK.png if empty")
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_folder(self)
+        if self.export and self.data:
+            raise UserError("--export: not with --data, which is such a folder")
 
 
 def main():

@@ -6,7 +6,7 @@
 Figures go into the run's folder, as eval.json and replace.json. Runs are compared by
 examples/compare.py.
 """
-from ipt_mini.errors import UserError, quiet_imports, run_main  # isort: skip
+from ipt_mini.errors import UserError, blame, quiet_imports, run_main  # isort: skip
 if __name__ == "__main__":
     quiet_imports()                                # those below are slow
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ from ipt_mini.checkpoint import write_json
 from ipt_mini.config import DEVICES, Settings, parse, setting
 from ipt_mini.evaluate import evaluate, flip_test, lines, replacement_test
 from ipt_mini.generate import DECODES, Decode, decodes_of
-from ipt_mini.own import blamed, is_own, load_own
+from ipt_mini.own import is_own, load_own
 from ipt_mini.run import load_run, machine, pick_device
 from ipt_mini.tasks import splits
 
@@ -26,10 +26,9 @@ def decode_named(run, name):
     if is_own(name):
         if not isinstance(decode, Decode):
             raise UserError(f"--decode {name}: no Decode(function, branch)", 1)
-        decode = decode._replace(function=blamed(f"--decode {name}", decode.function))
+        decode = decode._replace(function=blame(f"--decode {name}")(decode.function))
     branches = run.config.branches
-    trained = {segment for branch in branches for segment in branch}
-    if decode is None or not trained.issuperset(decode.branch):
+    if decode is None or not set(decode.branch) <= set().union(*branches):
         raise UserError(f"--decode {name!r}: {run.path}, trained with {run.config.supervision}, "
                         f"supports {', '.join(decodes_of(branches))}, or FILE.py:NAME")
     if decode.branch not in branches:
@@ -47,11 +46,14 @@ def splits_named(run, names):
 
 def evaluate_one(run, options):
     """Print the figures of a run and write them into its folder."""
+    if not options.decode and not decodes_of(run.config.branches):
+        raise UserError(f"{run.path}: trained with {run.config.supervision!r}, which no built-in "
+                        "decode fits; give --decode FILE.py:NAME, see examples/interleaved.py")
     decodes = decode_named(run, options.decode) if options.decode else None
     report = evaluate(run, splits_named(run, options.splits), decodes, options.n)
     print("\n".join(lines(report)))
     write_json(run.path / f"{run.titled('eval')}.json",
-               dict(machine=machine(), options=asdict(options), **report))
+               {"machine": machine(), "options": asdict(options), **report})
 
 
 def replace_one(run, options):
@@ -60,6 +62,8 @@ def replace_one(run, options):
         raise UserError(f"--replace: {run.path}, trained with {run.config.supervision}, imagines "
                         "nothing")
     names = splits_named(run, options.splits) or ["test"]
+    if len(names) > 1:
+        raise UserError(f"--replace --splits {options.splits}: name one split")
     examples, data = run.prepare(names[0], options.n)
     rows = replacement_test(run, data, examples)
     for r in rows:

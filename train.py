@@ -26,8 +26,8 @@ from tqdm import tqdm
 from ipt_mini import plots
 from ipt_mini.checkpoint import (folder_of, get_reader, get_tokenizer, open_folder, read_metrics,
                                  restored, save, tokenizer_maker, write_json)
-from ipt_mini.compare import (SOURCES, compare, digest_of, digest_of_code, metric_of, plan_of,
-                              settings_of, sources, with_seed)
+from ipt_mini.compare import (CODE, code_now, compare, digest_of, metric_of, plan_of, settings_of,
+                              with_seed)
 from ipt_mini.config import Config, parse, setting
 from ipt_mini.dataset import tasks_of
 from ipt_mini.evaluate import lines, test_run, validate
@@ -229,22 +229,18 @@ def fit(training, saved, seconds, line, **kept):
 def completed(config, tasks):
     """The Config with the loss and the number of steps that its tasks give, where it has none.
     The loss only if there is one task: each has a weight of its own for the answer."""
-    steps = config.steps or sum(steps_alone(config, tasks))
     if len(tasks) == 1:
         config = replace(config, loss=loss_of(config, *tasks.values()))
-    return replace(config, steps=steps)
+    return replace(config, steps=config.steps or sum(steps_alone(config, tasks)))
 
 
 def steps_alone(config, tasks):
     """How many steps each of the tasks takes in a model of its own."""
-    with blame(config.task):
-        return [task.STEPS[config.world] for task in tasks.values()]
+    return [task.STEPS[config.world] for task in tasks.values()]
 
 
 def loss_of(config, task):
-    with blame(config.task):
-        default = task.LOSS[config.world]
-    return complete_loss(config.loss, config.branches, default)
+    return complete_loss(config.loss, config.branches, task.LOSS[config.world])
 
 
 def named(config, tasks, own=None):
@@ -292,8 +288,8 @@ def learn(config, own=None, line=None):
     config = completed(config, tasks)
     terms, inputs = named(config, tasks, own)
     folder, identity, saved = open_folder(config, tasks.values(), own)
-    code = saved.get("code") if saved else digest_of_code()
-    if rank == 0 and code != digest_of_code():
+    code = saved.get("code") if saved else CODE
+    if rank == 0 and code != CODE:
         tqdm.write(f"{folder}: begun by other code; give a --name to train anew", sys.stderr)
     with blame(folder / "checkpoint.pt"):
         if saved and saved["step"] == config.steps:
@@ -384,7 +380,11 @@ def compare_settings(config, text, minutes=10.0, own=None, score=""):
                 for one in pair]
     for one in pair:
         make_shared(with_seed(one, 0, own), own)       # a mistake shows before any training
+    threads = torch.get_num_threads()
+    if not own:
+        torch.set_num_threads(max(1, threads // 2))    # as many as each of the two runs will have
     plan = plan_of(pair, lambda one: step_of(with_seed(one, 0, own), own), own)
+    torch.set_num_threads(threads)
 
     @cache
     def learn_both(seed):
@@ -392,7 +392,7 @@ def compare_settings(config, text, minutes=10.0, own=None, score=""):
         if own is None:
             side_by_side(learn, runs, jobs=2)
         learnt = [learn(run, own) for run in runs]
-        if [digest_of(one, own) for one in pair] != plan.digests or sources() != SOURCES:
+        if [digest_of(one, own) for one in pair] != plan.digests or code_now() != CODE:
             raise UserError("code has changed meanwhile; start again, and all is trained anew")
         seconds = [run.seconds["data"] + run.seconds["training"] + run.seconds["validation"]
                    for run in learnt]                  # the tokenizer is shared by all
@@ -417,8 +417,8 @@ def tell(folder):
     """Print the test figures of a finished run."""
     metrics = read_metrics(folder)
     with blame(folder / "metrics.json"):
-        print("\n".join(lines({name: figures for name, figures in metrics.items()
-                               if name.startswith("test")})))
+        for line in lines({name: f for name, f in metrics.items() if name.startswith("test")}):
+            print(line)
         print(f"{folder}: {metrics['minutes']['all']} minutes in all; see samples.png, "
               "curve.png and tokenizer.png there")
 
@@ -427,8 +427,10 @@ def say_what_next(config, folder):
     """Print the command to go on with."""
     own = "".join(f" --{name} {spec}" for name, spec in asdict(config).items()
                   if name in ("task", "tokenizer") and is_own(spec))
-    imagines = "imagine" in decodes_of(config.branches)
-    purpose = " --replace    is the imagination used?" if imagines else "    and in other worlds?"
+    decodes = decodes_of(config.branches)
+    purpose = "    and in other worlds?" if decodes else " --decode FILE.py:NAME    your way to answer"
+    if "imagine" in decodes:
+        purpose = " --replace    is the imagination used?"
     print(f"next: python eval.py {folder}{own}{purpose}")
 
 

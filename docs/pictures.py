@@ -31,7 +31,7 @@ from ipt_mini.config import VIEWS, Config, Parser  # noqa: E402
 from ipt_mini.dataset import to_data  # noqa: E402
 from ipt_mini.errors import UserError, run_main  # noqa: E402
 from ipt_mini.evaluate import test_run  # noqa: E402
-from ipt_mini.plots import WIDTH, by_seed, write  # noqa: E402
+from ipt_mini.plots import WIDTH, write  # noqa: E402
 from ipt_mini.run import load_run  # noqa: E402
 from ipt_mini.sequence import (ANSWER, IMAGINE, QUERY, VIEW, imagining_order,  # noqa: E402
                                layout)
@@ -360,10 +360,26 @@ def bar(axis, y, by_seed, colour):
 
 
 def claims(path):
-    """Answers of PT over its training, without a picture or after words, by what is taught."""
+    """Answers of PT over its training, without a picture or after words, by what is taught: a thin
+    line a seed, a thick one for their mean, and chance."""
     worlds = {title: report.read(name) for title, name in CLAIMS.items()}
     panels = {title: curves_of(found) for title, found in worlds.items() if found}
-    by_seed(panels, TASKS["pt"].CHANCE, "validation accuracy", path)
+    height = 0.6 + 2.1 * len(panels)
+    figure = Figure((WIDTH / 100, height), layout="constrained", dpi=150)
+    axes = figure.subplots(len(panels), squeeze=False)[:, 0]
+    for axis, (title, curves) in zip(axes, panels.items()):
+        for number, (name, (steps, values)) in enumerate(curves.items()):
+            color = f"C{number}"
+            axis.plot(steps, np.transpose(values), color=color, alpha=0.35, linewidth=0.8)
+            axis.plot(steps, np.mean(values, 0), color=color, linewidth=2, label=name)
+        axis.axhline(TASKS["pt"].CHANCE, color="0.5", linestyle=":", label="chance")
+        axis.set(ylabel="validation accuracy", ylim=(0, 1.02))
+        axis.set_title(title, fontsize=10)
+        axis.grid(alpha=0.3)
+    axes[-1].set_xlabel("step")
+    figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=7, ncols=2,
+                  loc="outside upper center")
+    write(figure, path)
 
 
 def curves_of(claims):

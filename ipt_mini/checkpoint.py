@@ -7,6 +7,7 @@ Nothing here is ever deleted. A checkpoint holds tensors and plain values: readi
 nothing.
 """
 import hashlib
+import inspect
 import io
 import json
 import os
@@ -19,7 +20,7 @@ import torch
 from ipt_mini.config import compared
 from ipt_mini.dataset import FORMAT, fingerprint, tokenizer_pictures
 from ipt_mini.errors import UserError, blame
-from ipt_mini.own import is_own, load_own, name_of, source, text_of
+from ipt_mini.own import is_own, load_own, name_of, source
 from ipt_mini.parallel import rank_and_size
 from ipt_mini.reader import Reader, train_reader
 from ipt_mini.tasks.camera import draw
@@ -90,8 +91,9 @@ def read_metrics(path):
 # ------------------------------------------------------------------------- the run folder
 def folder_of(config):
     """The run folder's path."""
-    tasks = [Path(config.data).resolve().name] if config.data else config.task.split(",")
-    tasks = "-".join(map(name_of, tasks))
+    tasks = "-".join(map(name_of, config.task.split(",")))
+    if config.data:
+        tasks = Path(config.data).resolve().name
     supervision = "-".join(re.findall(r"\w+", config.supervision))
     name = "-".join(filter(None, [tasks, supervision, config.name, f"s{config.seed}"]))
     return Path(config.out or f"runs/{name}")
@@ -104,7 +106,8 @@ def identity(config, tasks, own=None):
     terms = [term.rpartition("=")[0] for term in config.loss.removeprefix("+").split(",")]
     code = {spec: source(spec) for spec in [config.inputs, *terms] if is_own(spec)}
     for name in sorted(set(terms) & set(own or {})):
-        code[f"own {name}"] = text_of(own[name])
+        with blame(f"own term {name}"):
+            code[f"own {name}"] = inspect.getsource(own[name])
     code = {name: zlib.crc32(text.encode()) for name, text in code.items()}
     return dict(compared(config), fingerprint=fingerprint(config, tasks), **code)
 
@@ -140,12 +143,12 @@ def tokenizer_maker(config):
     return lambda: Tokenizer(config.world, config.codes, config.patch)
 
 
-def restored(make, saved, path):
-    """A tokenizer, made by make(), with the weights `saved` in the file `path`."""
+def restored(make, saved, path, part="tokenizer"):
+    """A tokenizer, or a reader, made by make(), with the weights `saved` in the file `path`."""
     with blame(path), torch.random.fork_rng(devices=[]):       # first weights would draw numbers
-        tokenizer = make()
-        tokenizer.load_state_dict(saved["tokenizer"])
-    return tokenizer.eval()
+        module = make()
+        module.load_state_dict(saved[part])
+    return module.eval()
 
 
 def get_tokenizer(config, tasks, folder, make):
@@ -170,10 +173,7 @@ def get_reader(config, tasks, folder):
     made_of = fingerprint(config, tasks, questions=False)
     path = folder.parent / f"reader-g{config.grid}-s{config.data_seed}-{made_of}.pt"
     if path.exists():
-        reader = Reader(config.grid)
-        with blame(path, remedy=ANEW + REMAKE):
-            reader.load_state_dict(load(path, REMAKE)["reader"])
-        return reader.eval()
+        return restored(lambda: Reader(config.grid), load(path, REMAKE), path, "reader")
     reader = train_reader(tokenizer_pictures(config, tasks, "train", 4000)[draw], config.data_seed)
     save(path, reader=reader.state_dict())
     return reader

@@ -60,7 +60,11 @@ def settings_of(config, text):
     first = short_run(config)
     types = {f.name: f.type for f in fields(Config) if f.name in MAY_DIFFER}
     changes = {}
-    for part in split_by_spaces(text):
+    try:
+        parts = shlex.split(text)
+    except ValueError as error:                        # a quote without its end
+        raise UserError(f"--compare {text}: {error}") from None
+    for part in parts:
         name, equals, value = part.partition("=")
         if name not in types or not equals or name in changes:
             raise UserError(f"--compare {part}: write SETTING=VALUE, each SETTING once, of "
@@ -74,14 +78,6 @@ def settings_of(config, text):
     if compared(first) == compared(second):
         raise UserError(f"--compare {text!r}: nothing differs")
     return first, second
-
-
-def split_by_spaces(text):
-    """The parts of a text; quotes keep spaces inside a part."""
-    try:
-        return shlex.split(text)
-    except ValueError as error:                        # a quote without its end
-        raise UserError(f"--compare {text}: {error}") from None
 
 
 def same_time(pair, step_of, rounds=12):
@@ -146,23 +142,18 @@ def digest_of(config, own=None):
     """Of all that makes a run what it is, but its seed: its settings, the device, the user's own
     code, and the whole package, which whoever forks it changes."""
     config = replace(config, seed=0, device=pick_device(config.device))
-    named = [source(spec) for spec in (config.tokenizer, *config.task.split(",")) if is_own(spec)]
-    facts = identity(config, tasks_of(config).values(), own), config.device, named, SOURCES
+    own_tasks = [source(spec) for spec in config.task.split(",") if is_own(spec)]
+    facts = identity(config, tasks_of(config).values(), own), config.device, own_tasks, CODE
     return f"{zlib.crc32(repr(facts).encode()):08x}"
 
 
-def sources():
-    """The text of all code of the project that a run executes."""
+def code_now():
+    """A number that changes with any edit of the code that a run executes."""
     files = sorted(PACKAGE.rglob("*.py")) + [PACKAGE.parent / "train.py"]
-    return [path.read_bytes() for path in files]
+    return zlib.crc32(b"".join(path.read_bytes() for path in files))
 
 
-SOURCES = sources()           # as they are executed; the files may change meanwhile
-
-
-def digest_of_code():
-    """A number that changes with any edit of the project's code."""
-    return zlib.crc32(b"".join(SOURCES))
+CODE = code_now()             # of what is executed; the files may change meanwhile
 
 
 def with_seed(config, seed, own=None):
@@ -186,6 +177,8 @@ def boundaries(planned, error=0.05, draws=100_000):
         if k >= FIRST:
             variance = (squares - total ** 2 / k) / (k - 1)
             size = np.abs(total) / np.sqrt(k * variance)
+            # The normal value of the same rank: a mean of few pairs then counts like one of many,
+            # and with sqrt(k / planned) one limit serves all looks.
             share_above = 1 - (size.argsort().argsort() + 0.5) / draws
             normal = torch.special.ndtri(torch.from_numpy(1 - share_above / 2)).numpy()
             sizes.append(size)
@@ -246,8 +239,9 @@ class Comparison(NamedTuple):
 
 
 def score(log, metric):
-    """The mean of one number, of all tasks, over the second half of the training. Without an end
-    that follows soon after another validation: the end would count twice, in one setting alone."""
+    """The mean of one number, of all tasks, over the second half of the training. A last validation
+    that is no multiple of eval_every is left out: it follows close upon another, in one of the two
+    settings only."""
     half = [row["val"] for row in log
             if row["step"] > log[-1]["step"] / 2 and row["step"] % log[0]["step"] == 0]
     values = [value for row in half for name, value in row.items() if name.startswith(metric)]

@@ -50,6 +50,13 @@ class Settings:
                 raise UserError(f"{flag(f.name)} {value!r}: {wrong}")
 
 
+def check_folder(settings):
+    """UserError for settings of a task beside a folder of pictures, and the reverse."""
+    for name in ("task", "views", "grid") if settings.data else ("size", "patch"):
+        if getattr(settings, name) != getattr(type(settings), name):
+            raise UserError(f"{flag(name)}: {'not' if settings.data else 'only'} with --data")
+
+
 @dataclass
 class Config(Settings):
     """Defaults give the main job: a run that ends while one watches."""
@@ -109,9 +116,7 @@ class Config(Settings):
                             f"{self.n_embd}")
         if self.n_train < self.batch_size:
             raise UserError(f"--batch-size {self.batch_size}: more than --n-train {self.n_train}")
-        for name in ("task", "views", "grid") if self.data else ("size", "patch"):
-            if getattr(self, name) != getattr(Config, name):
-                raise UserError(f"{flag(name)}: {'not with' if self.data else 'only with'} --data")
+        check_folder(self)
         if is_own(self.tokenizer) and (self.codes or self.patch != Config.patch):
             raise UserError("--codes, --patch: not with a --tokenizer of your own")
         if re.search(r"[^\w-]", self.name):
@@ -125,10 +130,7 @@ class Config(Settings):
     @property
     def branches(self):
         """What is trained, see `sequence`."""
-        try:
-            return branches_of(self.supervision)
-        except ValueError as error:
-            raise UserError(f"--supervision {self.supervision!r}: {error}") from None
+        return branches_of(self.supervision)
 
 
 def parse(cls, doc):

@@ -30,7 +30,11 @@ class Pictures(NamedTuple):
 def tasks_of(config):
     """{name: task} that a run learns: those of --task, or the folder of --data."""
     if not config.data:
-        return load_tasks(config.task)
+        tasks = load_tasks(config.task)
+        for name, task in tasks.items():
+            if not (config.world in task.STEPS and config.world in task.LOSS):
+                raise UserError(f"--task {name}: it gives no STEPS or LOSS for {config.world}")
+        return tasks
     folder = Folder(config.data, config.size, config.patch)
     training = folder.of("train")
     if len(training) < config.batch_size:
@@ -92,12 +96,9 @@ def tokenizer_pictures(config, tasks, split, n_images):
             if mine:
                 mine = np.concatenate(mine)
                 parts.append(mine[rng.permutation(len(mine))[:n_images]])
-    return {paint: drawn_twice(np.concatenate(parts), paint, rng)
-            for paint, parts in cells.items() if parts}
-
-
-def drawn_twice(cells, paint, rng):
-    return Pictures(cells, *(torch.from_numpy(paint(cells, rng)) for _ in range(2)))
+    groups = {paint: np.concatenate(parts) for paint, parts in cells.items() if parts}
+    return {paint: Pictures(group, *(torch.from_numpy(paint(group, rng)) for _ in range(2)))
+            for paint, group in groups.items()}
 
 
 def fingerprint(config, tasks, questions=True):

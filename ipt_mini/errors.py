@@ -33,7 +33,7 @@ def blame(culprit, remedy=""):
         yield
     except Exception as error:        # bytes and code that are not ours can raise anything
         if isinstance(error, OSError) and error.errno or out_of_memory(error):
-            raise                     # an OSError without a number is no word of the system
+            raise                     # Pillow's OSErrors have no errno: those are the file's fault
         cause = error if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         raise UserError(f"{culprit}: {remedy or cause}", 1) from None
 
@@ -69,10 +69,11 @@ def run_main(main):
     except KeyboardInterrupt:
         message, code = STOPPED, 130
     except OSError as error:                       # a pipe that nobody reads on needs no words
-        place = error.filename or "the output"
-        message, code = not isinstance(error, BrokenPipeError) and (
-            f"{place}: {error.strerror or error}; choose a place that exists, with room on the "
-            "disk, and yours to write"), 1
+        place, code = error.filename or "the output", 1
+        message = (f"{place}: {error.strerror or error}; choose a place that exists, with room on "
+                   "the disk, and yours to write")
+        if isinstance(error, BrokenPipeError):
+            message = ""
         sys.stdout = None                          # its buffer would fail again at exit
     except Exception as error:
         if not out_of_memory(error):

@@ -77,12 +77,16 @@ class Term(NamedTuple):
         return value
 
 
+def carried(name, branches):
+    """Has one of the branches the segment that a term is about?"""
+    return any(SEGMENT_OF.get(name, ANSWER) in branch for branch in branches)
+
+
 def complete_loss(spec, branches, default):
     """The text for `parse_loss`: the terms of `default` that these branches can carry if `spec` is
     empty, those and `spec` if it begins with +."""
-    trained = {segment for branch in branches for segment in branch}
     default = ",".join(part for part in default.split(",")
-                       if SEGMENT_OF.get(part.partition("=")[0], ANSWER) in trained)
+                       if carried(part.partition("=")[0], branches))
     return f"{default},{spec[1:]}" if spec.startswith("+") else spec or default
 
 
@@ -98,7 +102,6 @@ def parse_loss(spec, branches, own=None):
             raise UserError(f"own term {name!r}: write it as a function, with a name other than "
                             f"{', '.join(LOSSES)}")
     known, terms = {**LOSSES, **(own or {})}, {}
-    trained = {segment for branch in branches for segment in branch}
     for part in spec.split(","):
         where, _, weight = part.rpartition("=")
         name = where.rpartition(":")[2]
@@ -107,7 +110,7 @@ def parse_loss(spec, branches, own=None):
         if not is_own(where) and where not in known:
             raise UserError(f"--loss {part}: there is {', '.join(known)}, or FILE.py:FUNCTION, "
                             "each with =WEIGHT")
-        if SEGMENT_OF.get(where, ANSWER) not in trained:
+        if not carried(where, branches):
             raise UserError(f"--loss {part}: no such segment is trained here, so there is nothing "
                             "to learn from")
         function = load_own(where) if is_own(where) else known[where]

@@ -1,7 +1,8 @@
 """Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon): momentum, made orthogonal.
 
-As torch.optim.Muon with its defaults, but in the precision of the gradient: torch's computes in
-bfloat16, which CPUs without instructions for it do 80 times slower than float32.
+As torch.optim.Muon, but without weight decay if none is asked for, and in the precision of the
+gradient: torch's computes in bfloat16, which CPUs without instructions for it do 80 times slower
+than float32.
 """
 import torch
 

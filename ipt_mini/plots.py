@@ -1,8 +1,8 @@
 """All pictures, as wide as a phone: blocks of tiles, curves, and compared pairs."""
+from functools import partial
 from textwrap import fill
 from typing import NamedTuple
 
-import numpy as np
 from matplotlib.figure import Figure
 
 WIDTH, GAP, LINE = 400, 8, 14      # of a page, between tiles, of text; in pixels of 1/100 inch
@@ -18,20 +18,21 @@ class Block(NamedTuple):
     def draw(self, axis, y):
         """Draw it from y on; return where it ends."""
         title = fill(self.title, 60, break_on_hyphens=False)
-        axis.text(GAP, y + GAP, title, va="top", fontsize=8)
+        plain = partial(axis.text, parse_math=False)   # a $ is a $
+        plain(GAP, y + GAP, title, va="top", fontsize=8)
         step = (WIDTH - GAP) // max(4, self.columns)
         side = step - GAP
         y += LINE * (title.count("\n") + 2) + GAP
         for i, (caption, picture, colour) in enumerate(self.tiles):
             row, column = divmod(i, self.columns)
             x, top = GAP + step * column, y + (step + GAP) * row
-            axis.text(x, top - 2, caption, fontsize=7 if step > 90 else 6, color=colour)
+            plain(x, top - 2, caption, fontsize=7 if step > 90 else 6, color=colour)
             axis.imshow(picture, extent=(x, x + side, top + side, top), interpolation="nearest")
         x = 2 * GAP + step * self.columns
         for i, (label, word, wrong) in enumerate(self.answers):
-            axis.text(x, top + 24 * i, label, va="top", fontsize=7, color="0.4")
-            axis.text(x, top + 24 * i + 9, word + " ✗" * wrong, va="top", fontsize=8,
-                      weight="bold", color="red" if wrong else "black")
+            plain(x, top + 24 * i, label, va="top", fontsize=7, color="0.4")
+            plain(x, top + 24 * i + 9, word + " ✗" * wrong, va="top", fontsize=8, weight="bold",
+                  color="red" if wrong else "black")
         return top + max(step, 24 * len(self.answers))
 
 
@@ -76,27 +77,6 @@ def curves(log, chance, path):
         axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         axis.grid(alpha=0.3)
     axis.set_xlabel("step")
-    write(figure, path)
-
-
-def by_seed(panels, chance, ylabel, path):
-    """Write a PNG of {title: {name: (steps, a row of values for each seed)}}: a thin line a seed, a
-    thick one for their mean, and chance."""
-    height = 0.6 + 2.1 * len(panels)
-    figure = Figure((WIDTH / 100, height), layout="constrained", dpi=150)
-    axes = figure.subplots(len(panels), squeeze=False)[:, 0]
-    for axis, (title, curves) in zip(axes, panels.items()):
-        for number, (name, (steps, values)) in enumerate(curves.items()):
-            color = f"C{number}"
-            axis.plot(steps, np.transpose(values), color=color, alpha=0.35, linewidth=0.8)
-            axis.plot(steps, np.mean(values, 0), color=color, linewidth=2, label=name)
-        axis.axhline(chance, color="0.5", linestyle=":", label="chance")
-        axis.set(ylabel=ylabel, ylim=(0, 1.02))
-        axis.set_title(title, fontsize=10)
-        axis.grid(alpha=0.3)
-    axes[-1].set_xlabel("step")
-    figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=7, ncols=2,
-                  loc="outside upper center")
     write(figure, path)
 
 

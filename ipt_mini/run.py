@@ -26,11 +26,12 @@ from ipt_mini.tasks.grid import nearest_glyph
 from ipt_mini.tasks.words import text, vocabulary
 from ipt_mini.tokenizer import Tokenizer
 
-MANY_CODES = 100              # from here on some look alike, but for the glyphs of a map
+MANY_CODES = 100              # with fewer, as in cells, no two look alike
 
 
 class Run(NamedTuple):
-    """A trained run, rebuilt from its folder. Whatever it does, it does for one of its tasks."""
+    """A model with its tokenizer and tasks, trained or in training. Whatever it does, it does for
+    one of its tasks."""
     path: Path
     config: Config
     tasks: dict                # {name: task}

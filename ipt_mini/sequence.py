@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import torch
 
+from ipt_mini.errors import UserError
 from ipt_mini.tasks.words import ID
 
 SEGMENTS = ("view", "query", "think", "imagine", "answer")
@@ -36,14 +37,14 @@ SUPERVISION = {
 
 def branches_of(supervision):
     """A name in SUPERVISION, or a text such as those in it -> its branches, tuples of segments.
-    ValueError if it is neither."""
+    UserError if it is neither."""
     branches = []
     for branch in SUPERVISION.get(supervision, supervision).split("|"):
         words = branch.split()
         *before, last = words or [""]
         if last != "answer" or set(before) - {"think", "imagine"} or len(set(words)) < len(words):
-            raise ValueError(f"there is {', '.join(SUPERVISION)}, or branches of your own such as "
-                             '"think imagine answer | answer"')
+            raise UserError(f"--supervision {supervision!r}: there is {', '.join(SUPERVISION)}, or "
+                            'branches of your own such as "think imagine answer | answer"')
         branches.append(tuple(SEGMENTS.index(word) for word in words))
     return tuple(branches)
 

@@ -43,7 +43,10 @@ def side_by_side(train, configs, jobs=0):
                 arguments = train, config, line, threads, lock
                 process = context.Process(target=work, args=arguments, daemon=True)
                 running[line] = process, config.seed
-                start(process)
+                # Ctrl-C does not reach it: it would end in a traceback of its own.
+                handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+                process.start()
+                signal.signal(signal.SIGINT, handler)
             wait([process.sentinel for process, _ in running.values()])
             for line, (process, seed) in list(running.items()):
                 if not process.is_alive():
@@ -57,10 +60,3 @@ def side_by_side(train, configs, jobs=0):
     if failed:
         raise UserError(f"failed, see above: {', '.join(failed)}; once that is mended, the same "
                         "command goes on", 1)
-
-
-def start(process):
-    """Start a process that Ctrl-C does not reach: it would end in a traceback of its own."""
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    process.start()
-    signal.signal(signal.SIGINT, handler)

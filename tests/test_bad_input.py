@@ -186,6 +186,7 @@ BAD = [
     ("eval.py piped", 1, "piped/checkpoint.pt", "no file"),
     ("eval.py unfinished", 2, "unfinished, at step 4 of 6", "train.py command"),
     ("eval.py good --splits far", 2, "--splits 'far'", "longer"),
+    ("eval.py good --replace --splits test,dense", 2, "--splits test,dense", "one split"),
     ("eval.py good --decode think", 2, "--decode 'think'", "oracle"),
     ("eval.py good --decode none.py:f", 2, "no file 'none.py'"),
     ("eval.py good --decode wrong.py:f", 1, "wrong.py", "'f'"),

@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 import torch
 
+from ipt_mini.checkpoint import get_reader
 from ipt_mini.config import Config
 from ipt_mini.dataset import prepare, tokenizer_pictures
 from ipt_mini.generate import DECODES, decode
-from ipt_mini.reader import train_reader
+from ipt_mini.reader import Reader, train_reader
 from ipt_mini.run import Run, answer_ids, new_model
 from ipt_mini.sequence import imagining_order
 from ipt_mini.tasks import TASKS, make
@@ -110,6 +111,17 @@ def test_the_window_of_a_cell_holds_what_stands_there():
 
 
 @pytest.mark.slow
+def test_a_reader_that_is_loaded_draws_no_numbers(tmp_path, monkeypatch):
+    config, tasks = Config(views="first-person"), [TASKS["pet"]]
+    monkeypatch.setattr("ipt_mini.checkpoint.train_reader", lambda *args: Reader(5))
+    first = get_reader(config, tasks, tmp_path / "run")
+    before = torch.get_rng_state()
+    again = get_reader(config, tasks, tmp_path / "run")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first.place, again.place) and torch.equal(first.window.weight,
+                                                                 again.window.weight)
+
+
 def test_the_reader_learns_to_read_true_pictures_the_same_way_each_time():
     """A short training; tests/slow has the whole one."""
     config = Config(views="first-person")

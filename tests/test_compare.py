@@ -10,9 +10,9 @@ import torch
 from conftest import EXAMPLES, ROOT, TINY, call, refused
 
 import train
-from ipt_mini.compare import (FIRST, MOST, SOURCES, Comparison, Plan, boundaries, compare,
+from ipt_mini.compare import (CODE, FIRST, MOST, Comparison, Plan, boundaries, code_now, compare,
                               metric_of, plan_of, same_time, score, settings_of, short_run,
-                              sources, with_seed)
+                              with_seed)
 from ipt_mini.config import Config
 from ipt_mini.errors import UserError
 from ipt_mini.losses import parse_loss
@@ -93,14 +93,14 @@ def test_forked_code_and_devices_do_not_share_runs(monkeypatch, tmp_path):
     monkeypatch.setattr("ipt_mini.compare.pick_device", lambda device: "mps")
     assert with_seed(config, 0).out != before
     monkeypatch.undo()
-    assert sources() == SOURCES and len(SOURCES) > 20
+    assert code_now() == CODE
     package = shutil.copytree(ROOT / "ipt_mini", tmp_path / "ipt_mini")
     shutil.copy(ROOT / "train.py", tmp_path)
     monkeypatch.setattr("ipt_mini.compare.PACKAGE", package)
-    assert sources() == SOURCES
+    assert code_now() == CODE
     (package / "losses.py").write_text("# forked")
-    assert sources() != SOURCES                             # a comparison that runs ends
-    monkeypatch.setattr("ipt_mini.compare.SOURCES", sources())
+    assert code_now() != CODE                             # a comparison that runs ends
+    monkeypatch.setattr("ipt_mini.compare.CODE", code_now())
     assert with_seed(config, 0).out != before
 
 

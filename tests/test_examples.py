@@ -121,8 +121,10 @@ def test_the_vote_is_the_majority_of_imaginations_drawn_one_by_one(run):
 
 
 def test_a_supervision_and_a_decode_of_ones_own(world):
-    called(f'{TRAIN} --supervision "think imagine answer" --name interleaved')
+    out = called(f'{TRAIN} --supervision "think imagine answer" --name interleaved')
     folder = "runs/pt-think-imagine-answer-interleaved-s0"
+    assert f"next: python eval.py {folder} --decode FILE.py:NAME" in out
+    refused(f"eval.py {folder}", 2, "'think imagine answer'", "--decode FILE.py:NAME")
     losses = read(f"{folder}/metrics.json")["log"][0]["losses"]
     assert set(losses) == {"answer", "imagination", "compass", "cot"}
     out = called(f"eval.py {folder} --decode {EXAMPLES}/interleaved.py:interleaved --n 20")

@@ -13,13 +13,13 @@ import torch
 from conftest import ROOT, TINY, call, refused, snapshot, stopped_at_save
 from PIL import Image
 
-from ipt_mini.checkpoint import load
+from ipt_mini.checkpoint import folder_of, load
 from ipt_mini.config import Config
 from ipt_mini.dataset import prepare, tasks_of, tokenizer_pictures
 from ipt_mini.evaluate import other_answers, reading
 from ipt_mini.run import load_run, new_model
 from ipt_mini.tasks import load_task, make, splits
-from ipt_mini.tasks.folder import FIELDS, UNKNOWN, Folder
+from ipt_mini.tasks.folder import TYPES, UNKNOWN, Folder
 from ipt_mini.tasks.grid import nearest_glyph
 from ipt_mini.tasks.words import NOTHING, UNREADABLE, text, vocabulary
 from ipt_mini.tokenizer import Tokenizer
@@ -415,6 +415,22 @@ def test_bad_options(here, options, words):
     assert snapshot(Path()) == before
 
 
+@pytest.mark.parametrize("options, words", [
+    ("--data pictures --task pet", ("--task", "not with --data")),
+    ("--data pictures --views first-person", ("--views", "not with --data")),
+    ("--size 16", ("--size", "only with --data")),
+    ("--data pictures --export written", ("--export", "not with --data")),
+])
+def test_bad_options_of_data(here, options, words):
+    refused(f"data.py --n 64 {options}", 2, *words)
+    assert not Path("written").exists()
+
+
+def test_folders_that_differ_behind_a_dot_have_runs_of_their_own():
+    assert {folder_of(Config(data=f"photos.{v}")).name for v in ("v1", "v2")} == {
+        "photos.v1-mixed-s0", "photos.v2-mixed-s0"}
+
+
 def test_a_run_of_a_task_has_no_folder(run, here):
     refused(f"eval.py {run} --data pictures", 2, "--data pictures", "trained with pt")
 
@@ -435,4 +451,4 @@ def test_the_folder_of_the_guide_can_be_read(here):
     assert [len(folder.of(split)) for split in ("train", "val", "test")] == [100, 10, 10]
     assert folder.ANSWERS == ("left", "right")
     line = re.search(r'^{"split".*}$', page, re.M)[0]
-    assert set(json.loads(line)) <= set(FIELDS)
+    assert set(json.loads(line)) <= set(TYPES)

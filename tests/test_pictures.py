@@ -22,6 +22,14 @@ def test_the_animation_is_small():
     assert (ROOT / "docs/imagining.gif").stat().st_size < 1_000_000
 
 
+def test_a_dollar_in_a_text_is_a_dollar(tmp_path):
+    """Not the beginning of a formula, which may be no formula."""
+    tile = "a $", np.zeros((8, 8, 3), np.uint8), "black"
+    plots.blocks([plots.Block("which costs $x_$ ?", [tile], [("answer", "$5_$", False)])],
+                 tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 1000
+
+
 @pytest.fixture
 def check(monkeypatch):
     def called():

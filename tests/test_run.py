@@ -106,7 +106,7 @@ def test_a_run_that_other_code_began_says_so(world, monkeypatch, capsys):
     config = Config(**checkpoint_of(world / "runs/good")["config"])
     folder = str(train.learn(config).folder)
     assert "other code" not in capsys.readouterr().err
-    monkeypatch.setattr(train, "digest_of_code", lambda: 7)
+    monkeypatch.setattr(train, "CODE", 7)
     assert str(train.learn(config).folder) == folder
     assert f"{folder}: begun by other code; give a --name" in capsys.readouterr().err
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import EXAMPLES
 
+from ipt_mini.errors import UserError
 from ipt_mini.evaluate import other_answers
 from ipt_mini.tasks import TASKS, load_task, make, splits
 from ipt_mini.tasks.examples import split_of
@@ -463,3 +464,14 @@ def test_render_puts_each_glyph_where_its_cell_is():
     for e, i, j in np.ndindex(2, 3, 4):
         tile = pixels[e, 8 * i:8 * i + 8, 8 * j:8 * j + 8]
         assert np.abs(tile.astype(int) - GLYPHS[cells[e, i, j]]).max() <= 26   # light 0.9, clipped
+
+
+def test_a_balance_whose_key_tells_the_label_is_refused():
+    class Task:
+        NAME, WORLDS, questions = "mine", TASKS["pet"].WORLDS, TASKS["pet"].questions
+        KINDS = TASKS["pet"].KINDS
+
+        def balance(examples):
+            return examples.kind, examples.kind
+    with pytest.raises(UserError, match="mine: .*tells the label"):
+        make(Task, "train", 10)

@@ -1,6 +1,6 @@
 """The three tasks by name, and those of the user's own by path."""
-from ipt_mini.errors import UserError
-from ipt_mini.own import blamed, is_own, load_own, name_of
+from ipt_mini.errors import UserError, blame
+from ipt_mini.own import is_own, load_own, name_of
 from ipt_mini.tasks import mvc, pet, pt
 from ipt_mini.tasks.examples import Examples, make, splits
 
@@ -19,7 +19,7 @@ def load_task(spec):
     if missing:
         raise UserError(f"{spec} is no task: it lacks {', '.join(missing)}")
     for name in ("questions", "rule", "flip", "balance"):
-        setattr(task, name, blamed(spec, getattr(task, name)))
+        setattr(task, name, blame(spec)(getattr(task, name)))
     return task
 
 

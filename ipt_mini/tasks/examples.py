@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ipt_mini.errors import UserError
+
 SPLITS = ("train", "val", "test")
 CHUNK, BLOCK = 16384, 2048    # questions drawn at a time; fair ones balanced together, at least
 
@@ -92,6 +94,9 @@ def balanced(rng, task, examples):
         by_key = np.bincount(cell, minlength=(key.max() + 1) * n_labels).reshape(-1, n_labels)
         second = np.sort(by_key, 1)[:, -2]
         examples = thinned(rng, examples, cell, second[key])
+        if not len(examples.answer):
+            raise UserError(f"{task.NAME}: balanced, no question is left: the key that `balance` "
+                            "gives tells the label")
         label = task.balance(examples)[1]
         examples = thinned(rng, examples, label, np.bincount(label).min())
     kinds = np.bincount(examples.kind, minlength=len(task.KINDS))

@@ -26,8 +26,8 @@ from ipt_mini.errors import UserError, blame
 from ipt_mini.tasks.examples import SPLITS, Examples
 from ipt_mini.tasks.words import NOTHING, WORDS, vocabulary
 
-FIELDS = {"split": str, "views": list, "query": str, "imagination": str, "answer": str,
-          "cot": str, "pose": list}
+TYPES = {"split": str, "views": list, "query": str, "imagination": str, "answer": str,
+         "cot": str, "pose": list}
 UNKNOWN = "<unknown>"         # any word that training lacks
 MOST_CODES, MOST_WORDS, MOST_VIEWS = 16, 256, 16    # a side of a picture; in a text; a line
 LARGEST, LARGE = 4096, 128           # pixels a side: of a file; of what the tokenizer reads
@@ -36,7 +36,6 @@ Image.MAX_IMAGE_PIXELS = None        # LARGEST is stricter, and needs no warning
 
 class Line(NamedTuple):
     """A line of examples.jsonl, once it is checked."""
-    number: int
     split: str
     views: list               # numbers of pictures
     pose: list                # of each view, + 1; 0: not known
@@ -68,7 +67,7 @@ class Folder:
             for number, text in enumerate(tqdm(file, "checking", delay=3, disable=None), 1):
                 digest.update(text)
                 with blame(f"{self.file}, line {number}"):
-                    self.lines.append(self.parsed(number, text))
+                    self.lines.append(self.parsed(text))
         digest.update(b"".join(self.hashes))
         self.DIGEST, self.paths = digest.digest(), [*self.numbers]
         self.ANSWERS = self.KINDS = self.answers()
@@ -85,18 +84,18 @@ class Folder:
         return [line for line in self.lines if line.split == split]
 
     # ------------------------------------------------------------------------------ checks
-    def parsed(self, number, text):
+    def parsed(self, text):
         """A line of the file as a Line."""
         record = json.loads(text)
         if not isinstance(record, dict):
             raise UserError("no JSON object")
         record = {"cot": "", "pose": [], **record}
-        for name, kind in FIELDS.items():
+        for name, kind in TYPES.items():
             if not isinstance(record.get(name), kind):
                 raise UserError(f'"{name}" has to be a {"text" if kind is str else "list"}')
         views = [self.picture("views", name) for name in record["views"]]
         imagination = self.picture("imagination", record["imagination"])
-        query, cot, answer = (self.split(record[name]) for name in ("query", "cot", "answer"))
+        query, cot, answer = (self.words_of(record[name]) for name in ("query", "cot", "answer"))
         before = self.lines[0].views if self.lines else views
         if not 0 < len(views) == len(before) <= MOST_VIEWS:
             raise UserError(f"{len(views)} views, before {len(before)}: each example needs as "
@@ -104,9 +103,9 @@ class Folder:
         if not answer or not record["split"]:
             raise UserError('an empty "split" or "answer"')
         pose = pose_of(record["pose"], len(views))
-        return Line(number, record["split"], views, pose, query, imagination, " ".join(answer), cot)
+        return Line(record["split"], views, pose, query, imagination, " ".join(answer), cot)
 
-    def split(self, text):
+    def words_of(self, text):
         """The words of a text."""
         words = [self.words.setdefault(word, word) for word in text.lower().split()]
         if len(words) > MOST_WORDS:
@@ -158,9 +157,9 @@ class Folder:
         answers = {line.answer for line in self.of("train")}
         if len(answers) < 2:
             raise UserError(f"{self.file}: training has one answer only, {answers.pop()!r}", 1)
-        for line in self.lines:
+        for number, line in enumerate(self.lines, 1):
             if line.answer not in answers:
-                raise UserError(f"{self.file}, line {line.number}: training has no example with "
+                raise UserError(f"{self.file}, line {number}: training has no example with "
                                 f"the answer {line.answer!r}", 1)
         return tuple(sorted(answers))
 

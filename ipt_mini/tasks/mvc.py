@@ -72,8 +72,7 @@ def counted(wanted, seen):
     for v, cells in enumerate(seen):
         sees = (wanted & cells).sum(1)
         new = (wanted & cells & ~known).sum(1)
-        parts += [f"view {v + 1} sees", sees + ZERO]
-        parts += ["new", new + ZERO]
+        parts += [f"view {v + 1} sees", sees + ZERO, "new", new + ZERO]
         known |= cells
     return phrase(*parts)
 

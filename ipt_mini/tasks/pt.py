@@ -202,21 +202,15 @@ def rule(views, query, imagination):
     return np.where(readable, (candidates * shown).sum(1), UNREADABLE)
 
 
-def pose_of(examples):
-    """The pose (B,) from which each imagination is seen: M on the map, the compass in the view."""
-    b, _, n, _ = examples.views.shape
-    mid = (examples.views.reshape(b, -1) == MID).argmax(1)
-    gaze = examples.imagination[:, -1, n // 2].astype(int) - VIEWER
-    return gaze * n * n + mid
-
-
 def flip(examples):
     """(query, imagination) of the same questions with left and right swapped."""
     query = examples.query.copy()
     query[:, TURN] = 2 * LEFT + 1 - query[:, TURN]
-    n = examples.scene.shape[1]
-    opposite = (pose_of(examples) + 2 * n * n) % (4 * n * n)
-    return query, look(examples.scene, opposite, camera=True)[0]
+    b, _, n, _ = examples.views.shape
+    mid = (examples.views.reshape(b, -1) == MID).argmax(1)               # M on the map
+    gaze = examples.imagination[:, -1, n // 2].astype(int) - VIEWER      # the compass
+    opposite = (gaze + 2) % 4
+    return query, look(examples.scene, opposite * n * n + mid, camera=True)[0]
 
 
 def balance(examples):

@@ -7,11 +7,10 @@ import numpy as np
 from ipt_mini.tasks.grid import NAMES, OBJECT, SHAPES
 
 OPENERS = ("<answer>", "<imagine>", "<think>")         # each opens the segment of that name
-DIGITS = [str(d) for d in range(10)]
 COMPASS = ["north", "east", "south", "west"]
 PLAIN = ("nothing left right closer further how many at x turn is or ? walk to look mid row column "
          "heading gaze see ahead then view sees new").split()
-WORDS = [*OPENERS, *DIGITS, *COMPASS, *PLAIN, *SHAPES, *NAMES[OBJECT:]]
+WORDS = [*OPENERS, *map(str, range(10)), *COMPASS, *PLAIN, *SHAPES, *NAMES[OBJECT:]]
 ID = {word: i for i, word in enumerate(WORDS)}
 # The first of a row of words: add a number, a heading, 1 for the second of two options, a shape.
 ZERO, NORTH, LEFT, CLOSER, BALL = (ID[w] for w in ("0", "north", "left", "closer", "ball"))
