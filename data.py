@@ -103,8 +103,8 @@ def export(options, task):
         (root / split).mkdir()
         for e in tqdm(range(n), split, disable=None):
             rows.append(row_of(options, task, split, e, examples.take(e), root))
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (root / "examples.jsonl").write_text(text)         # last: a folder without it is none
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (root / "examples.jsonl").write_text(lines)        # last: a folder without it is none
     print(f"wrote {root}: {len(rows)} examples")
 
 
@@ -129,9 +129,9 @@ def preview(options, task, examples, path):
     paint = {field: painter(options, task, field) for field in ("views", "imagination")}
     for e in range(len(examples.answer)):
         tiles = []
-        for view, (heading, line, column) in zip(examples.views[e], examples.pose[e] - 1):
+        for view, (heading, row, column) in zip(examples.views[e], examples.pose[e] - 1):
             known = heading >= 0
-            caption = f"row {line} col {column} {COMPASS[heading]}" if known else "view"
+            caption = f"row {row} col {column} {COMPASS[heading]}" if known else "view"
             tiles.append((caption, paint["views"](view, rng), "black"))
         true = paint["imagination"](examples.imagination[e], rng)
         tiles.append(("to be imagined", true, "black"))

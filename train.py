@@ -428,9 +428,11 @@ def say_what_next(config, folder):
     own = "".join(f" --{name} {spec}" for name, spec in asdict(config).items()
                   if name in ("task", "tokenizer") and is_own(spec))
     decodes = decodes_of(config.branches)
-    purpose = "    and in other worlds?" if decodes else " --decode FILE.py:NAME    your way to answer"
+    purpose = "    and in other worlds?"
     if "imagine" in decodes:
         purpose = " --replace    is the imagination used?"
+    elif not decodes:
+        purpose = " --decode FILE.py:NAME    your way to answer"
     print(f"next: python eval.py {folder}{own}{purpose}")
 
 

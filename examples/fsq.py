@@ -48,7 +48,9 @@ class FSQ(Tokenizer):
 
     def embed(self, pixels):
         """pixels (B, H, W, 3) uint8 -> z_e (B, h, w, D) in -1..1."""
-        return self.encoder(to_images(pixels)).tanh().permute(0, 2, 3, 1)
+        # The length is fixed before tanh: free to grow, it would press all into the corners.
+        z = 2 * F.normalize(self.encoder(to_images(pixels)), dim=1)
+        return z.tanh().permute(0, 2, 3, 1)
 
     def loss(self, pixels, again, part):
         z_q = self.quantizer(self.embed(pixels))

@@ -82,7 +82,8 @@ def prepare(config, task, split, tokenizer, n_examples):
 
 def tokenizer_pictures(config, tasks, split, n_images):
     """Pictures of all built-in tasks, and of `tasks`, by what draws them: {painter: Pictures}, with
-    `n_images` a task; `draw` is first. Of a folder alone, if there is one."""
+    `n_images` a task; `draw` is first. Of a folder alone, which brings its own painters, if there
+    is one."""
     rng = np.random.default_rng([config.data_seed, zlib.crc32(split.encode())])
     own = [task for task in tasks if task not in TASKS.values()]
     cells = {paint: [] for paint in (draw, render, *(

@@ -20,7 +20,7 @@ from ipt_mini.tokenizer import usage
 
 
 OTHER_ANSWER = "one with another answer"
-# Questions in samples.png. After a test the last is the one that most ways miss, unless it is there.
+# Questions in samples.png. After a test the last is the one that most ways miss.
 SHOWN = 4
 
 

@@ -32,7 +32,7 @@ class KVCache:
 
 class Attention(nn.Module):
     """Each head has its own queries; keys and values are the same for all of them (multi-query
-    attention, arXiv 1911.02150), so that answering has a quarter to read."""
+    attention, arXiv 1911.02150): answering reads them once, not once a head."""
 
     def __init__(self, config, layer):
         super().__init__()

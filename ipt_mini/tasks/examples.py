@@ -30,7 +30,7 @@ class Examples(NamedTuple):
     answer: np.ndarray        # (B,) word
     cot: np.ndarray           # (B, C) words: the same reasoning as text
     kind: np.ndarray          # (B,) index into the task's KINDS
-    scene: np.ndarray         # (B, N, N) uint8: the world itself; for the split and for tests
+    scene: np.ndarray         # (B, N, N) uint8: all cells, seen or not; for the split and tests
 
     def take(self, rows):
         return Examples(*(field[rows] for field in self))
