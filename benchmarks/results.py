@@ -75,6 +75,10 @@ FAMILIES = {
         "no curriculum": dict(curriculum=0.0, name="even"),
         "160,000 examples, 10,000 steps": dict(n_train=160_000, steps=10_000, name="most"),
     }),
+    "pt_large": Family(Config(task="pt", batch_size=256, name="large"), 3, {
+        "label-only": {**label_only("pt"), "name": "large"},
+        "mixed": {},
+    }),
     "pet": three("pet"),
     "mvc": three("mvc"),
     "pt_first_person": three("pt", "first-person", "first_person"),

@@ -204,6 +204,19 @@ def test_the_results_quote_the_other_families_and_quantizers():
     assert f"Codes cost {cost:.1f} dB" in page("docs/results.md")
 
 
+def test_the_results_quote_the_model_of_all_tasks():
+    rows, alone, text = rows_of("joint"), rows_of("main_job"), page("docs/results.md")
+    own, theirs = ([cell.split()[0] for cell in found["imagine, %"]] for found in (rows, alone))
+    direct, directly = (found["direct, %"][2].split()[0] for found in (rows, alone))
+    longer, longest = (next(row[3].split()[0] for row in report.read(f"{name}_details")["tables"][
+        0]["rows"] if row[:3] == ["PT", "longer", "imagine"]) for name in ("joint", "main_job"))
+    for words in (f"it is right in {own[0]}, {own[1]} and {own[2]}% (PET, PT, MVC), its own models "
+                  f"in {theirs[0]}, {theirs[1]} and {theirs[2]}%.",
+                  f"the direct answer of MVC, {direct} against {directly}%",
+                  f"*longer* {longer}% after its own picture, against {longest}%."):
+        assert words in text, words
+
+
 def test_the_guide_quotes_what_own_pictures_gave():
     rows, text = rows_of("own_pictures"), page("docs/extend.md")
     minigrid, photos, mazes = (cell.split()[0] for cell in rows["imagine, %"])
