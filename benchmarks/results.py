@@ -101,7 +101,7 @@ CLAIMS = {
     "the true picture is better than the model's (exposure bias)":
         (("mixed", "oracle"), ("mixed", "imagine")),
 }
-DRAWN = "pt", "pt_first_person"            # a picture shows their logs
+LOGGED = "pt", "pt_first_person", "pt_large"    # pages and pictures show their logs
 SURE = 0.05                   # of a family's claims, all together
 CLAIMED = ["claim", "split", "difference, points", "by seed", "p (Holm)", "verdict"]
 
@@ -217,7 +217,7 @@ def main():
         tables = [table(head, [*arm_rows(by_arm, seconds[name])])]
         if verdicts := [*claim_rows(by_arm)]:
             tables.append(table(CLAIMED, verdicts))
-        if name not in DRAWN:
+        if name not in LOGGED:
             for run in (run for runs in by_arm.values() for run in runs):
                 del run["log"]
         options.views = family.config.views

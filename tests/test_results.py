@@ -93,6 +93,24 @@ def test_the_readme_says_what_imagining_in_training_brings_to_pet_and_mvc():
     assert f"PET follows another picture in {follows}%" in page("README.md")
 
 
+def test_the_pages_quote_label_only_with_large_batches():
+    def right_in_90(run):
+        return next((row["step"] for row in run["log"] if row["val"]["direct"] >= 0.9), None)
+    arms = report.read("claims_pt_large")["figures"]
+    label, mixed = ([run["splits"]["test"]["direct"]["accuracy"] for run in arms[arm]]
+                    for arm in ("label-only", "mixed"))
+    assert (f"label-only has {label[0]}, {label[1]} and {label[2]}% by seed, with imagination "
+            f"{mixed[0]}, {mixed[1]} and {mixed[2]}%.") in page("README.md")
+    late, soon = ([right_in_90(run) for run in arms[arm]] for arm in ("label-only", "mixed"))
+    assert late[1:] == [None, None]
+    for words in (f"label-only is right in {label[0]}, {label[1]} and {label[2]}%, `mixed`, "
+                  f"directly, in {mixed[0]}, {mixed[1]} and {mixed[2]}%.",
+                  f"after {soon[0]}, {soon[1]} and {soon[2]} steps, label-only after {late[0]},"):
+        assert words in page("docs/results.md"), words
+    others = {row[0]: float(row[3]) for row in report.read("claims_pt_label")["tables"][0]["rows"]}
+    assert others.pop("batches of 256") > 99 and len(others) == 8 and max(others.values()) < 27
+
+
 def test_the_readme_quotes_the_claims_in_first_person():
     readme = " ".join((ROOT / "README.md").read_text().split())
     arms = report.read("claims_pt_first_person")["figures"]
