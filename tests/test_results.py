@@ -82,15 +82,15 @@ def test_the_readme_says_what_imagining_in_training_brings_to_pet_and_mvc():
         gains[name] = [float(more.split()[0]) - float(less.split()[0]) for task, more, less in zip(
             ("pet", "pt", "mvc"), rows["direct, %"], rows["label-only, %"]) if task != "pt"]
     (pet, mvc), (pet_seen, mvc_seen) = gains["main_job"], gains["first_person"]
-    assert (f"PET gains {pet:.1f} points, MVC {mvc:.1f} (first person, without a test: "
-            f"{pet_seen:.1f}, {mvc_seen:.1f}), too little to be sure with three seeds"
+    assert (f"PET gains {pet:.1f} points, MVC {mvc:.1f} (first person {pet_seen:.1f}, "
+            f"{mvc_seen:.1f}, no test made), too little to be sure with three seeds"
             ) in page("README.md")
     for task in ("pet", "mvc"):
         (claim, split, *_, verdict), *_ = report.read(f"claims_{task}")["tables"][1]["rows"]
         assert claim.startswith("imagining in training helps") and split == "test"
         assert verdict == "undecided"
     follows = rows_of("sees_views")["follows another picture, %"][0].split()[0]
-    assert f"PET follows another picture in {follows}%" in page("README.md")
+    assert f"PET model follows another picture in {follows}%" in page("README.md")
 
 
 def test_the_pages_quote_label_only_with_large_batches():
