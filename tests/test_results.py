@@ -99,8 +99,8 @@ def test_the_pages_quote_label_only_with_large_batches():
     arms = report.read("claims_pt_large")["figures"]
     label, mixed = ([run["splits"]["test"]["direct"]["accuracy"] for run in arms[arm]]
                     for arm in ("label-only", "mixed"))
-    assert (f"label-only has {label[0]}, {label[1]} and {label[2]}% by seed, with imagination "
-            f"{mixed[0]}, {mixed[1]} and {mixed[2]}%.") in page("README.md")
+    assert (f"label-only has {label[0]}, {label[1]} and {label[2]}% by seed, `mixed` "
+            f"{mixed[0]}, {mixed[1]} and {mixed[2]}% (undecided).") in page("README.md")
     late, soon = ([right_in_90(run) for run in arms[arm]] for arm in ("label-only", "mixed"))
     assert late[1:] == [None, None]
     for words in (f"label-only is right in {label[0]}, {label[1]} and {label[2]}%, `mixed`, "
@@ -228,10 +228,10 @@ def test_the_results_quote_the_model_of_all_tasks():
     direct, directly = (found["direct, %"][2].split()[0] for found in (rows, alone))
     longer, longest = (next(row[3].split()[0] for row in report.read(f"{name}_details")["tables"][
         0]["rows"] if row[:3] == ["PT", "longer", "imagine"]) for name in ("joint", "main_job"))
-    for words in (f"it is right in {own[0]}, {own[1]} and {own[2]}% (PET, PT, MVC), its own models "
-                  f"in {theirs[0]}, {theirs[1]} and {theirs[2]}%.",
-                  f"the direct answer of MVC, {direct} against {directly}%",
-                  f"*longer* {longer}% after its own picture, against {longest}%."):
+    for words in (f"it is right in {own[0]}, {own[1]} and {own[2]}% (PET, PT, MVC), models of "
+                  f"their own in {theirs[0]}, {theirs[1]} and {theirs[2]}%.",
+                  f"direct answers of MVC, {direct} against {directly}%",
+                  f"*longer* of PT ({longer} against {longest}%)"):
         assert words in text, words
 
 

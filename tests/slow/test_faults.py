@@ -207,7 +207,8 @@ def test_json_of_all_kinds_of_runs_has_no_odd_numbers(world, quick):
     for supervision in ("mixed", "text_cot", "think imagine answer"):
         command = f"train.py --task pet --supervision '{supervision}' {few} --out runs/few"
         assert call(command)[0] == 0
-        assert call("eval.py runs/few --n 1")[0] == 0
+        decode = f"--decode {EXAMPLES}/interleaved.py:interleaved" * (" imagine " in supervision)
+        assert call(f"eval.py runs/few --n 1 {decode}")[0] == 0
         if supervision == "mixed":
             assert call("eval.py runs/few --replace --n 1")[0] == 0
         for file in (world / "runs/few").glob("*.json"):
