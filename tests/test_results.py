@@ -144,7 +144,7 @@ def test_the_pages_quote_the_main_job_in_first_person():
                 for name in ("imagine", "direct")]
     for words in (f"MVC, yes: {in_cells[0]} against {in_cells[1]}%, in first person {mvc} against "
                   f"{alone[2]}%.",
-                  f"no: in first person {pet} against {alone[0]}%, {pt} against {alone[1]}%."):
+                  f"no: in first person {pet} against {alone[0]}%, {pt} against {alone[1]}%;"):
         assert words in page("README.md"), words
     for words in (f"oracle {oracle[0]}, {oracle[1]}, {oracle[2]}%.",
                   f"its own picture {pet}%, without one {alone[0]}%.",
