@@ -52,8 +52,9 @@ def evaluate_one(run, options):
     decodes = decode_named(run, options.decode) if options.decode else None
     report = evaluate(run, splits_named(run, options.splits), decodes, options.n)
     print("\n".join(lines(report)))
-    write_json(run.path / f"{run.titled('eval')}.json",
-               {"machine": machine(), "options": asdict(options), **report})
+    about = dict(machine=machine(), options=asdict(options))
+    # Merged like this, a folder's split may be called "machine", too.
+    write_json(run.path / f"{run.titled('eval')}.json", {**about, **report})
 
 
 def replace_one(run, options):

@@ -381,10 +381,12 @@ def compare_settings(config, text, minutes=10.0, own=None, score=""):
     for one in pair:
         make_shared(with_seed(one, 0, own), own)       # a mistake shows before any training
     threads = torch.get_num_threads()
-    if not own:
-        torch.set_num_threads(max(1, threads // 2))    # as many as each of the two runs will have
-    plan = plan_of(pair, lambda one: step_of(with_seed(one, 0, own), own), own)
-    torch.set_num_threads(threads)
+    try:
+        if not own:
+            torch.set_num_threads(max(1, threads // 2))    # as each of the two runs will have
+        plan = plan_of(pair, lambda one: step_of(with_seed(one, 0, own), own), own)
+    finally:
+        torch.set_num_threads(threads)
 
     @cache
     def learn_both(seed):
