@@ -118,6 +118,10 @@ def test_the_readme_quotes_the_claims_in_first_person():
         mean(run["splits"]["test"][way]["accuracy"] for run in arms[arm])
         for arm, way in (("mixed", "direct"), ("label-only", "direct"), ("text CoT", "think")))
     assert f"in first person {words_first:.1f}% ([claims]" in readme
+    (once_more,) = report.read("claims_pt_first_person_again")["figures"]["mixed, again"]
+    own, alone = (once_more["splits"]["test"][way]["accuracy"] for way in ("imagine", "direct"))
+    assert f"one more training of PT had {own} against {alone}% ([results]" in readme
+    assert f"had {alone}% directly and {own}% after its own picture" in page("docs/results.md")
     assert mixed - label > 70
 
 
@@ -226,11 +230,14 @@ def test_the_results_quote_the_model_of_all_tasks():
     rows, alone, text = rows_of("joint"), rows_of("main_job"), page("docs/results.md")
     own, theirs = ([cell.split()[0] for cell in found["imagine, %"]] for found in (rows, alone))
     direct, directly = (found["direct, %"][2].split()[0] for found in (rows, alone))
-    longer, longest = (next(row[3].split()[0] for row in report.read(f"{name}_details")["tables"][
-        0]["rows"] if row[:3] == ["PT", "longer", "imagine"]) for name in ("joint", "main_job"))
+    longer, longest, farther, farthest = (
+        next(row[3].split()[0] for row in report.read(f"{name}_details")["tables"][0]["rows"]
+             if row[:3] == [*split, "imagine"])
+        for split in (("PT", "longer"), ("PET", "farther")) for name in ("joint", "main_job"))
     for words in (f"it is right in {own[0]}, {own[1]} and {own[2]}% (PET, PT, MVC), models of "
                   f"their own in {theirs[0]}, {theirs[1]} and {theirs[2]}%.",
                   f"direct answers of MVC, {direct} against {directly}%",
+                  f"*farther* of PET ({farther} against {farthest}%)",
                   f"*longer* of PT ({longer} against {longest}%)"):
         assert words in text, words
 
