@@ -162,7 +162,8 @@ def turned(results, wanted):
         cells = {row[0]: row for row in body}
         for number, column in enumerate(head[1:], 1):
             world = result["views"].replace("-", " ")
-            rows.append([f"{column}, {world}", *(cells[name][number] for name in wanted)])
+            shown = [str(cells[name][number]).replace(", ", "–") for name in wanted]
+            rows.append([f"{column}, {world}", *shown])
     lines = [row_of(["", *wanted]), "|" + "---|" * (len(wanted) + 1), *map(row_of, rows)]
     return "\n".join([stamp_of(*results), "", *lines]) + "\n"
 

@@ -53,6 +53,11 @@ def test_commands_name_scripts_flags_and_files_that_exist(path, help_of):
             assert re.search(rf"^(def |class )?{there}\b", (ROOT / file).read_text(), re.M), example
 
 
+def test_the_readme_is_short():
+    visible = re.sub("<!--.*?-->", "", README)
+    assert len(re.findall(r"\S*\w\S*", visible)) <= 1000
+
+
 def test_the_readme_shows_commands_of_each_script():
     assert {name for name, _ in commands_of(README)} >= {"train.py", "eval.py"}
     assert "python -m pytest" in README
