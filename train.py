@@ -32,7 +32,7 @@ from ipt_mini.config import Config, parse, setting
 from ipt_mini.dataset import tasks_of
 from ipt_mini.evaluate import lines, test_run, validate
 from ipt_mini.generate import decodes_of
-from ipt_mini.losses import LossInput, complete_loss, parse_loss
+from ipt_mini.losses import LossInput, complete_loss, from_notebook, parse_loss
 from ipt_mini.muon import Muon
 from ipt_mini.own import is_own, load_own
 from ipt_mini.parallel import averaged, first_alone, join, mean_over_processes, rank_and_size
@@ -243,10 +243,10 @@ def loss_of(config, task):
     return complete_loss(config.loss, config.branches, task.LOSS[config.world])
 
 
-def named(config, tasks, own=None):
+def named(config, tasks):
     """({name of a task: {name: Term}}, inputs) that the settings name. UserError if wrong.
     A term that one task has is there for all, with weight 0: their losses are logged together."""
-    terms = {name: parse_loss(loss_of(config, task), config.branches, own)
+    terms = {name: parse_loss(loss_of(config, task), config.branches)
              for name, task in tasks.items()}
     all_of_them = {name: term._replace(values=[0], parts=[0])
                    for parsed in terms.values() for name, term in parsed.items()}
@@ -276,9 +276,8 @@ class Learnt(NamedTuple):
     seconds: dict              # by stage
 
 
-def learn(config, own=None, line=None):
+def learn(config, line=None):
     """Train the run that `config` describes, or resume it, without reading the test split: Learnt.
-    own: {name: function} of loss terms that config.loss names, for use from a notebook.
     line: of the terminal, for the progress of a run beside others."""
     tasks, device = tasks_of(config), pick_device(config.device)
     rank, size = join(device)
@@ -286,8 +285,8 @@ def learn(config, own=None, line=None):
         raise UserError(f"--batch-size {config.batch_size}: {size} processes cannot share it")
     make = tokenizer_maker(config)
     config = completed(config, tasks)
-    terms, inputs = named(config, tasks, own)
-    folder, identity, saved = open_folder(config, tasks.values(), own)
+    terms, inputs = named(config, tasks)
+    folder, identity, saved = open_folder(config, tasks.values())
     code = saved.get("code") if saved else CODE
     if rank == 0 and code != CODE:
         tqdm.write(f"{folder}: begun by other code; give a --name to train anew", sys.stderr)
@@ -310,9 +309,9 @@ def learn(config, own=None, line=None):
     return Learnt(config, folder, log, seconds)
 
 
-def train(config, own=None, line=None):
+def train(config, line=None):
     """`learn`, then read the test split; return the path of the run's folder."""
-    config, folder, log, seconds = learn(config, own, line)
+    config, folder, log, seconds = learn(config, line)
     if (folder / "metrics.json").exists() or rank_and_size()[0] > 0:
         return folder
     with timed(seconds, "test"):
@@ -335,11 +334,11 @@ class Options(Config):
     final: bool = setting(False, "then read the test split of the runs that were compared")
 
 
-def make_shared(config, own=None):
+def make_shared(config):
     """Make what all seeds of a run share, before they train side by side; a mistake in the settings
     shows, too."""
     tasks, folder = tasks_of(config), folder_of(config)
-    named(config, tasks, own)
+    named(config, tasks)
     folder.parent.mkdir(parents=True, exist_ok=True)
     get_tokenizer(config, tasks.values(), folder, tokenizer_maker(config))
     if needs_reader(config, tasks):
@@ -355,7 +354,7 @@ def train_seeds(config, seeds, jobs):
     side_by_side(train, [replace(config, seed=seed) for seed in range(seeds)], jobs)
 
 
-def step_of(config, own=None):
+def step_of(config):
     """A function that learns from one batch of a new model and waits for its end, to be timed."""
     tasks = tasks_of(config)
     config = completed(replace(config, n_train=max(64, config.batch_size)), tasks)
@@ -363,51 +362,50 @@ def step_of(config, own=None):
     folder.parent.mkdir(parents=True, exist_ok=True)
     tokenizer = get_tokenizer(config, tasks.values(), folder, tokenizer_maker(config))
     tokenizer = tokenizer.to(config.device).requires_grad_(False)
-    training = training_of(config, tasks, tokenizer, *named(config, tasks, own))
+    training = training_of(config, tasks, tokenizer, *named(config, tasks))
     return lambda: train_step(training, 0).tolist()
 
 
-def compare_settings(config, text, minutes=10.0, own=None, score=""):
+def compare_settings(config, text, minutes=10.0, score=""):
     """Is the setting better that differs from `config` by `text`? A Comparison, which a notebook
-    draws. own: as in `learn`; what it is in is then trained in this process, and anew each time.
-    score: what to go by, one of SCORES."""
+    draws. score: what to go by, one of SCORES. Both are trained in this process if one has a loss
+    term of a notebook, and that one anew each time."""
     config = replace(config, device=pick_device(config.device))
     pair = settings_of(config, text)
     metric = metric_of(pair, score)
-    if own:                                            # what its functions look up may have changed
-        anew = f"notebook-{time.time_ns()}"
-        pair = [replace(one, name=anew) if any(name in one.loss for name in own) else one
-                for one in pair]
+    in_notebook = [bool(from_notebook(one.loss)) for one in pair]
+    anew = f"notebook-{time.time_ns()}"                # what a term looks up may have changed
+    pair = [replace(one, name=anew) if own else one for one, own in zip(pair, in_notebook)]
     for one in pair:
-        make_shared(with_seed(one, 0, own), own)       # a mistake shows before any training
+        make_shared(with_seed(one, 0))                 # a mistake shows before any training
     threads = torch.get_num_threads()
     try:
-        if not own:
+        if not any(in_notebook):
             torch.set_num_threads(max(1, threads // 2))    # as each of the two runs will have
-        plan = plan_of(pair, lambda one: step_of(with_seed(one, 0, own), own), own)
+        plan = plan_of(pair, lambda one: step_of(with_seed(one, 0)))
     finally:
         torch.set_num_threads(threads)
 
     @cache
     def learn_both(seed):
-        runs = [with_seed(one, seed, own) for one in plan.pair]
-        if own is None:
+        runs = [with_seed(one, seed) for one in plan.pair]
+        if not any(in_notebook):
             side_by_side(learn, runs, jobs=2)
-        learnt = [learn(run, own) for run in runs]
-        if [digest_of(one, own) for one in pair] != plan.digests or code_now() != CODE:
+        learnt = [learn(run) for run in runs]
+        if [digest_of(one) for one in pair] != plan.digests or code_now() != CODE:
             raise UserError("code has changed meanwhile; start again, and all is trained anew")
         seconds = [run.seconds["data"] + run.seconds["training"] + run.seconds["validation"]
                    for run in learnt]                  # the tokenizer is shared by all
-        return learnt, (max if own is None else sum)(seconds) / 60
+        return learnt, (sum if any(in_notebook) else max)(seconds) / 60
     plan = plan.with_pairs(minutes, learn_both(0)[1])
     return compare(learn_both, metric, plan.planned)._replace(pair=plan.pair)
 
 
-def tested(comparison, own=None):
+def tested(comparison):
     """Read the test split of all runs that were compared: a Comparison for each figure that both
     settings have."""
     seeds = range(len(comparison.first))
-    runs = [[read_metrics(train(with_seed(one, seed, own), own)) for seed in seeds]
+    runs = [[read_metrics(train(with_seed(one, seed))) for seed in seeds]
             for one in comparison.pair]
     for split in [name for name in runs[0][0] if name.startswith("test")]:
         for decode in [name for name in runs[0][0][split] if name in runs[1][0][split]]:

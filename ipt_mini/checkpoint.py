@@ -20,6 +20,7 @@ import torch
 from ipt_mini.config import compared
 from ipt_mini.dataset import FORMAT, fingerprint, tokenizer_pictures
 from ipt_mini.errors import UserError, blame
+from ipt_mini.losses import from_notebook
 from ipt_mini.own import is_own, load_own, name_of, source
 from ipt_mini.parallel import rank_and_size
 from ipt_mini.reader import Reader, train_reader
@@ -99,23 +100,23 @@ def folder_of(config):
     return Path(config.out or f"runs/{name}")
 
 
-def identity(config, tasks, own=None):
+def identity(config, tasks):
     """What makes a run what it is: its settings, a digest of what code decides about its data, and
-    those of the user's own files, and of the functions `own` that its loss names. What such a
+    those of the user's own files, and of functions of a notebook that its loss names. What such a
     function takes from outside is not seen."""
     terms = [term.rpartition("=")[0] for term in config.loss.removeprefix("+").split(",")]
     code = {spec: source(spec) for spec in [config.inputs, *terms] if is_own(spec)}
-    for name in sorted(set(terms) & set(own or {})):
-        with blame(f"own term {name}"):
-            code[f"own {name}"] = inspect.getsource(own[name])
+    for name, function in from_notebook(config.loss).items():
+        with blame(f"--loss {name}: write it as a function"):
+            code[f"own {name}"] = inspect.getsource(function)
     code = {name: zlib.crc32(text.encode()) for name, text in code.items()}
     return dict(compared(config), fingerprint=fingerprint(config, tasks), **code)
 
 
-def open_folder(config, tasks, own=None):
+def open_folder(config, tasks):
     """Make or reopen the run folder: (path, identity, checkpoint or None).
     UserError if something other than this very run is in it."""
-    path, here = folder_of(config), identity(config, tasks, own)
+    path, here = folder_of(config), identity(config, tasks)
     path.mkdir(parents=True, exist_ok=True)
     file = path / "checkpoint.pt"
     if not file.exists():

@@ -122,9 +122,9 @@ class Plan(NamedTuple):
         write_json(self.file, dict(steps=steps, planned=self.planned))
 
 
-def plan_of(pair, step_of, own=None):
+def plan_of(pair, step_of):
     """The Plan of two Configs: as it was kept, or with both timed."""
-    digests = [digest_of(one, own) for one in pair]
+    digests = [digest_of(one) for one in pair]
     plan = Plan(Path(f"runs/compare/{'-'.join(digests)}.json"), pair, digests)
     if plan.file.exists():
         with blame(plan.file, remedy=f"{ANEW}delete it"):
@@ -138,12 +138,12 @@ def plan_of(pair, step_of, own=None):
     return plan
 
 
-def digest_of(config, own=None):
+def digest_of(config):
     """Of all that makes a run what it is, but its seed: its settings, the device, the user's own
     code, and the whole package, which whoever forks it changes."""
     config = replace(config, seed=0, device=pick_device(config.device))
     own_tasks = [source(spec) for spec in config.task.split(",") if is_own(spec)]
-    facts = identity(config, tasks_of(config).values(), own), config.device, own_tasks, CODE
+    facts = identity(config, tasks_of(config).values()), config.device, own_tasks, CODE
     return f"{zlib.crc32(repr(facts).encode()):08x}"
 
 
@@ -156,10 +156,10 @@ def code_now():
 CODE = code_now()             # of what is executed; the files may change meanwhile
 
 
-def with_seed(config, seed, own=None):
+def with_seed(config, seed):
     """The run of one seed. Its folder tells the settings, so that comparisons share their runs."""
     folder = folder_of(replace(config, seed=seed)).name
-    return replace(config, seed=seed, out=f"runs/compare/{digest_of(config, own)}-{folder}")
+    return replace(config, seed=seed, out=f"runs/compare/{digest_of(config)}-{folder}")
 
 
 # ------------------------------------------------------------------------- the sequential test

@@ -1,10 +1,9 @@
 """Logits -> named loss terms. A term is a function of one LossInput that returns a scalar.
 
 A term of your own needs no change here: `--loss +examples/losses.py:discrepancy=0.5` adds one to
-the default. That file has five.
+the default. That file has five. A notebook puts a function into LOSSES.
 Shape letters: B sequences, L positions that predict something, V token ids, C = n_embd.
 """
-from inspect import isfunction
 from typing import NamedTuple
 
 import numpy as np
@@ -90,30 +89,33 @@ def complete_loss(spec, branches, default):
     return f"{default},{spec[1:]}" if spec.startswith("+") else spec or default
 
 
-def parse_loss(spec, branches, own=None):
+def from_notebook(spec):
+    """{name: function} of those terms of a loss that are in LOSSES, but not from this file."""
+    named = [part.rpartition("=")[0] for part in spec.removeprefix("+").split(",")]
+    return {name: LOSSES[name] for name in named
+            if name in LOSSES and LOSSES[name].__module__ != __name__}
+
+
+def parse_loss(spec, branches):
     """'answer=1,imagination=1' -> {name: Term}, for sequences with these branches.
 
-    A term is one of LOSSES, of `own` {name: function}, or FILE.py:FUNCTION. A weight is a number,
-    or numbers at parts of the training: 'imagination=1@0.6:0@0.8' is 1 up to 60% of the steps and
-    0 from 80% on. UserError for an unknown term, a weight that is no number, or a term whose
-    segment the branches lack: it would be silently zero."""
-    for name, function in (own or {}).items():
-        if name in LOSSES or not isfunction(function):
-            raise UserError(f"own term {name!r}: write it as a function, with a name other than "
-                            f"{', '.join(LOSSES)}")
-    known, terms = {**LOSSES, **(own or {})}, {}
+    A term is one of LOSSES, or FILE.py:FUNCTION. A weight is a number, or numbers at parts of the
+    training: 'imagination=1@0.6:0@0.8' is 1 up to 60% of the steps and 0 from 80% on. UserError for
+    an unknown term, a weight that is no number, or a term whose segment the branches lack: it would
+    be silently zero."""
+    terms = {}
     for part in spec.split(","):
         where, _, weight = part.rpartition("=")
         name = where.rpartition(":")[2]
         if name in terms:
             raise UserError(f"--loss {part}: {name!r} is named twice")
-        if not is_own(where) and where not in known:
-            raise UserError(f"--loss {part}: there is {', '.join(known)}, or FILE.py:FUNCTION, "
+        if not is_own(where) and where not in LOSSES:
+            raise UserError(f"--loss {part}: there is {', '.join(LOSSES)}, or FILE.py:FUNCTION, "
                             "each with =WEIGHT")
         if not carried(where, branches):
             raise UserError(f"--loss {part}: no such segment is trained here, so there is nothing "
                             "to learn from")
-        function = load_own(where) if is_own(where) else known[where]
+        function = load_own(where) if is_own(where) else LOSSES[where]
         terms[name] = Term(function, *parse_weight(part, weight))
     return terms
 

@@ -15,7 +15,7 @@ from ipt_mini.compare import (CODE, FIRST, MOST, Comparison, Plan, boundaries, c
                               with_seed)
 from ipt_mini.config import Config
 from ipt_mini.errors import UserError
-from ipt_mini.losses import parse_loss
+from ipt_mini.losses import LOSSES, from_notebook
 
 
 def log_of(values, metric="codes"):
@@ -64,7 +64,7 @@ def test_the_same_settings_share_a_folder_and_others_do_not():
     assert len(folders) == 6 and all(folder.startswith("runs/compare/") for folder in folders)
 
 
-def test_what_the_user_changes_is_trained_anew(tmp_path):
+def test_what_the_user_changes_is_trained_anew(tmp_path, monkeypatch):
     """The verdict on a term shall not be the one on how it was before."""
     file, config = tmp_path / "mine.py", Config(steps=200)
     changed = replace(config, loss=f"+{file}:mine=1")
@@ -76,15 +76,18 @@ def test_what_the_user_changes_is_trained_anew(tmp_path):
 
     def mine(batch):
         return batch.logits.mean()
-    folders.append(with_seed(by_name, 0, dict(mine=mine)).out)
-    folders.append(with_seed(by_name, 0, dict(mine=mine, other=mine)).out)
-    assert folders[3] == folders.pop(2)
+    monkeypatch.setitem(LOSSES, "mine", mine)
+    monkeypatch.setitem(LOSSES, "other", mine)
+    assert from_notebook("+mine=1,imagination=1") == {"mine": mine}
+    folders.append(with_seed(by_name, 0).out)
+    alone = with_seed(config, 0).out
 
     def mine(batch):  # noqa: F811: as in a notebook, where a cell is edited and run again
         return batch.logits.square().mean()
-    folders.append(with_seed(by_name, 0, dict(mine=mine)).out)
+    monkeypatch.setitem(LOSSES, "mine", mine)
+    folders.append(with_seed(by_name, 0).out)
     assert len(set(folders)) == 4
-    assert with_seed(config, 0, dict(mine=mine)).out == with_seed(config, 0).out
+    assert with_seed(config, 0).out == alone
 
 
 def test_forked_code_and_devices_do_not_share_runs(monkeypatch, tmp_path):
@@ -114,10 +117,10 @@ def test_an_own_task_that_is_edited_is_trained_anew(tmp_path):
     assert with_seed(config, 0).out != before
 
 
-def test_terms_of_a_notebook_are_functions_with_names_of_their_own():
-    for own in (dict(answer=lambda batch: 0), dict(mine=functools.partial(max, 0))):
-        with pytest.raises(UserError, match="own term .*: write it as a function"):
-            parse_loss("answer=1", [("imagine", "answer")], own)
+def test_a_term_of_a_notebook_is_a_function(monkeypatch):
+    monkeypatch.setitem(LOSSES, "mine", functools.partial(max, 0))
+    with pytest.raises(UserError, match="--loss mine: write it as a function"):
+        with_seed(Config(loss="+mine=1"), 0)
 
 
 def test_what_costs_more_gets_fewer_steps(monkeypatch):
@@ -273,16 +276,17 @@ def test_from_a_notebook_with_a_term_that_is_a_function(world, quick, monkeypatc
 
     def mine(batch):
         return strength * batch.logits.square().mean()
-    result = train.compare_settings(config, "loss=+mine=9", 9.0, dict(mine=mine))
+    monkeypatch.setitem(LOSSES, "mine", mine)
+    result = train.compare_settings(config, "loss=+mine=9", 9.0)
     assert len(result.first) == 2 and result.first != result.second
     assert len(list((world / "runs/compare").glob("*/checkpoint.pt"))) == 4
     assert not list((world / "runs/compare").glob("*/metrics.json"))       # no test was read
     strength = 0.5
-    again = train.compare_settings(config, "loss=+mine=9", 9.0, dict(mine=mine))
+    again = train.compare_settings(config, "loss=+mine=9", 9.0)
     assert again.first == result.first and again.second != result.second
     assert len(list((world / "runs/compare").glob("*/checkpoint.pt"))) == 6
     one = result._replace(first=[0], second=[0])
-    figures = list(train.tested(one, dict(mine=mine)))
+    figures = list(train.tested(one))
     assert [figure.metric for figure in figures] == [
         "test direct, %", "test imagine, %", "test oracle, %"]
     ipt = one._replace(pair=settings_of(config, "supervision=ipt"))

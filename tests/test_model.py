@@ -496,7 +496,7 @@ def test_the_compass_term_is_that_of_the_first_imagined_code(data):
     assert torch.allclose(loss, -logs[torch.arange(len(logs)), compass].mean())
 
 
-def test_weights_and_their_schedule():
+def test_weights_and_their_schedule(monkeypatch):
     mixed = branches_of("mixed")
     terms = parse_loss("answer=0.2@0.3:4@0.5,imagination=2", mixed)
     weights = [terms["answer"].weight(part) for part in (0, .3, .4, .5, 1)]
@@ -510,7 +510,8 @@ def test_weights_and_their_schedule():
             parse_loss(wrong, mixed)
     def mine(batch):
         return batch.logits.mean()
-    assert parse_loss("answer=1,mine=2", mixed, {"mine": mine})["mine"].function is mine
+    monkeypatch.setitem(LOSSES, "mine", mine)
+    assert parse_loss("answer=1,mine=2", mixed)["mine"].function is mine
     path = f"{EXAMPLES}/losses.py"
     assert list(parse_loss(f"answer=1,{path}:latent=0.1", mixed)) == ["answer", "latent"]
 
@@ -530,7 +531,7 @@ def test_the_default_loss_trains_what_the_branches_have():
             assert "answer" in parse_loss(complete_loss("", mixed, loss), mixed)
 
 
-def test_a_term_gets_all_that_a_step_knows():
+def test_a_term_gets_all_that_a_step_knows(monkeypatch):
     """What an own term is promised, in a real step."""
     seen = []
 
@@ -538,7 +539,8 @@ def test_a_term_gets_all_that_a_step_knows():
         seen.append(batch)
         return batch.logits.mean()
 
-    training = training_for(Config(steps=10), {"look": look}, "look=1")
+    monkeypatch.setitem(LOSSES, "look", look)
+    training = training_for(Config(steps=10), "look=1")
     train.train_step(training, 2)
     rows = train.get_batch(2, training.run.config, training.sets[0])
     (batch,) = seen
@@ -552,14 +554,14 @@ def test_a_term_gets_all_that_a_step_knows():
 
 
 # ----------------------------------------------------------------------------- a step of training
-def training_for(config, own=None, loss="", inputs=None, task="pt", device="cpu"):
+def training_for(config, loss="", inputs=None, task="pt", device="cpu"):
     """A Training as train.train makes it, with an untrained tokenizer and few examples."""
     config = replace(config, task=task, n_train=64, n_val=16, loss=loss)
     torch.manual_seed(0)
     tokenizer = Tokenizer().requires_grad_(False).eval()
     torch.nn.init.normal_(tokenizer.codebook)
     tasks = load_tasks(task)
-    terms, _ = train.named(config, tasks, own)
+    terms, _ = train.named(config, tasks)
     training = train.training_of(config, tasks, tokenizer, terms, inputs)
     model = training.run.model.to(device)
     tokenizer.to(device)

@@ -64,10 +64,10 @@ def test_the_readme_quotes_the_published_claims():
     for words in (f"over five seeds in cells {mean(direct):.0f}% are right ({min(direct):.0f} to "
                   f"{max(direct):.0f}), label-only stays at chance, "
                   f"{mean(of(label, 'direct')):.0f}%",
-                  f"a blank picture gives {mean(controls['a blank picture']):.1f}%",
+                  f"blank {mean(controls['a blank picture']):.1f}%",
                   f"another question's {mean(controls[ANOTHERS]):.1f}%",
                   f"the input map {mean(controls['the map again']):.1f}%",
-                  f"A chain of thought in words does: {mean(of(words_first, 'think')):.1f}%"):
+                  f"before it answers, has {mean(of(words_first, 'think')):.1f}%"):
         assert words in readme, words
     assert len(direct) == 5
 
@@ -80,7 +80,7 @@ def test_the_readme_says_what_imagining_in_training_brings_to_pet_and_mvc():
             ("pet", "pt", "mvc"), rows["direct, %"], rows["label-only, %"]) if task != "pt"]
     (pet, mvc), (pet_seen, mvc_seen) = gains["main_job"], gains["first_person"]
     assert (f"PET gains {pet:.1f} points, MVC {mvc:.1f} (first person {pet_seen:.1f}, "
-            f"{mvc_seen:.1f}): too little to be sure with three seeds"
+            f"{mvc_seen:.1f}): too little to be sure"
             ) in page("README.md")
     for task in ("pet", "mvc"):
         (claim, split, *_, verdict), *_ = report.read(f"claims_{task}")["tables"][1]["rows"]
@@ -97,7 +97,7 @@ def test_the_pages_quote_label_only_with_large_batches():
     label, mixed = ([run["splits"]["test"]["direct"]["accuracy"] for run in arms[arm]]
                     for arm in ("label-only", "mixed"))
     assert sum(share > 90 for share in label) == 1
-    assert (f"learns it in one seed of three: {label[0]}, {label[1]}, {label[2]}%"
+    assert (f"learns PT in one seed of three: {label[0]}, {label[1]}, {label[2]}%"
             in page("README.md"))
     late, soon = ([right_in_90(run) for run in arms[arm]] for arm in ("label-only", "mixed"))
     assert late[1:] == [None, None]
@@ -118,7 +118,8 @@ def test_the_readme_quotes_the_claims_in_first_person():
     assert f"in first person {words_first:.1f}% ([claims]" in readme
     (once_more,) = report.read("claims_pt_first_person_again")["figures"]["mixed, again"]
     own, alone = (once_more["splits"]["test"][way]["accuracy"] for way in ("imagine", "direct"))
-    assert f"one more training of PT had {own} against {alone}% ([results]" in readme
+    assert (f"another training of PT there had {alone}% directly, {own}% after imagining ([results]"
+            in readme)
     assert f"had {alone}% directly and {own}% after its own picture" in page("docs/results.md")
     assert mixed - label > 70
 
@@ -146,7 +147,7 @@ def test_the_pages_quote_the_main_job_in_first_person():
                 for name in ("imagine", "direct")]
     for words in (f"In MVC yes: {in_cells[0]} against {in_cells[1]}%, in first person {mvc} "
                   f"against {alone[2]}%.",
-                  f"no: in first person {pet} against {alone[0]}%, {pt} against {alone[1]}%;"):
+                  f"not: in first person {pet} against {alone[0]}%, {pt} against {alone[1]}%."):
         assert words in page("README.md"), words
     for words in (f"oracle {oracle[0]}, {oracle[1]}, {oracle[2]}%.",
                   f"its own picture {pet}%, without one {alone[0]}%.",

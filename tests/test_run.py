@@ -23,6 +23,7 @@ from ipt_mini.errors import UserError, run_main
 from ipt_mini.evaluate import (OTHER_ANSWER, flip_test, imagination_quality, proportion,
                                replacement_test)
 from ipt_mini.generate import Decoded
+from ipt_mini.losses import LOSSES
 from ipt_mini.run import Run, answer_ids, load_run
 from ipt_mini.sequence import Data
 from ipt_mini.tasks import TASKS, make
@@ -518,21 +519,23 @@ def test_no_number_after_a_good_checkpoint_leaves_it_as_it_is(world, quick):
         assert torch.isfinite(state).all()
 
 
-def test_train_from_a_notebook_with_a_term_of_ones_own(world, quick):
+def test_train_from_a_notebook_with_a_term_of_ones_own(world, quick, monkeypatch):
     def mine(batch):
         return batch.logits.square().mean()
+    monkeypatch.setitem(LOSSES, "mine", mine)
     config = {**asdict(Config()), **checkpoint_of(world / "runs/good")["config"],
               "loss": "+mine=0.2@0.3:0.5@0.6", "name": "notebook"}
-    folder = train.train(Config(**config), own={"mine": mine})
+    folder = train.train(Config(**config))
     losses = metrics_of(world / folder)["log"][0]["losses"]
     assert set(losses) == {"answer", "imagination", "compass", "mine"}
     before = snapshot(world / folder)
-    assert train.train(Config(**config), own={"mine": mine}) == folder
+    assert train.train(Config(**config)) == folder
 
     def mine(batch):  # noqa: F811: an edited cell
         return batch.logits.abs().mean()
+    monkeypatch.setitem(LOSSES, "mine", mine)
     with pytest.raises(UserError, match="other settings or files.*'?mine"):
-        train.train(Config(**config), own={"mine": mine})
+        train.train(Config(**config))
     assert snapshot(world / folder) == before
 
 
