@@ -64,6 +64,17 @@ FAMILIES = {
         "the map again": dict(task=f"{EXAMPLES}/controls.py:copy"),
         "another's picture": dict(task=f"{EXAMPLES}/controls.py:shuffled"),
     }),
+    "pt_cells": Family(PT, 3, {
+        "mixed": {},
+        "the first 15 cells": dict(task=f"{EXAMPLES}/controls.py:first_15"),
+        "the first 5 cells": dict(task=f"{EXAMPLES}/controls.py:first_5"),
+        "the compass alone": dict(task=f"{EXAMPLES}/controls.py:first_1"),
+    }),
+    "pt_examples": Family(PT, 3, {
+        "80,000 examples": {},
+        "10,000 examples": dict(n_train=10_000, name="n10000"),
+        "1,000 examples": dict(n_train=1000, name="n1000"),
+    }),
     "pt_label": Family(Config(task="pt", **label_only("pt")), 1, {
         "label-only as above": {},
         "half the learning rates": dict(muon_lr=0.01, adam_lr=0.0015, name="slow"),
@@ -82,9 +93,9 @@ FAMILIES = {
     "pet": three("pet"),
     "mvc": three("mvc"),
     "pt_first_person": three("pt", "first-person", "first_person"),
-    # Its first seed on another CPU, with other threads: numbers are rounded differently there.
+    # On another CPU, where numbers are rounded differently.
     "pt_first_person_again": Family(
-        Config(task="pt", views="first-person", name="first_person"), 1, {"mixed, again": {}}),
+        Config(task="pt", views="first-person", name="first_person"), 10, {"mixed, again": {}}),
     "pet_first_person": three("pet", "first-person", "first_person"),
     "mvc_first_person": three("mvc", "first-person", "first_person"),
 }
@@ -101,6 +112,8 @@ CLAIMS = {
     "a blank picture does not do": (("mixed", "direct"), ("a blank picture", "direct")),
     "the observed map does not do": (("mixed", "direct"), ("the map again", "direct")),
     "another's picture does not do": (("mixed", "direct"), ("another's picture", "direct")),
+    "the nearest cells do not do": (("mixed", "direct"), ("the first 5 cells", "direct")),
+    "the compass alone does not do": (("mixed", "direct"), ("the compass alone", "direct")),
     "the true picture is better than the model's (exposure bias)":
         (("mixed", "oracle"), ("mixed", "imagine")),
 }

@@ -3,6 +3,7 @@
     python train.py --task examples/controls.py:blank     as many tokens, which tell nothing
     python train.py --task examples/controls.py:copy      the observed map once more
     python train.py --task examples/controls.py:shuffled  the true view of another example
+    python train.py --task examples/controls.py:first_5   the first 5 cells, then blank ones
 
 The questions are those of `pt`. If one of these helped the answer as much as the true view does, it
 would be the tokens that help, or any second thing to learn, and not the imagination.
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from ipt_mini.sequence import imagining_order
 from ipt_mini.tasks import pt
 from ipt_mini.tasks.grid import DARK
 
@@ -29,3 +31,20 @@ def with_imagination(picture):
 blank = with_imagination(lambda examples: np.full_like(examples.imagination, DARK))
 copy = with_imagination(lambda examples: examples.views[:, 0])
 shuffled = with_imagination(lambda examples: np.roll(examples.imagination, 1, 0))
+
+
+def first_cells(k):
+    """The true view's first k cells, in the order of imagining, and DARK ones for the rest: as many
+    tokens, of which only k tell anything. k = 1: the compass alone."""
+    def picture(examples):
+        b, h, w = examples.imagination.shape
+        shown = imagining_order(h, w)[:k].numpy()
+        cells = np.full((b, h * w), DARK, np.uint8)
+        cells[:, shown] = examples.imagination.reshape(b, h * w)[:, shown]
+        return cells.reshape(b, h, w)
+    return with_imagination(picture)
+
+
+first_1 = first_cells(1)
+first_5 = first_cells(5)
+first_15 = first_cells(15)

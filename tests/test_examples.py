@@ -174,12 +174,16 @@ def test_half_of_the_examples_teach_each_branch():
 def test_controls_keep_the_questions_and_change_the_picture(world):
     pt = make(load_task("pt"), "val", 200)
     changed = {}
-    for name in ("blank", "copy", "shuffled"):
+    for name in ("blank", "copy", "shuffled", "first_1", "first_5"):
         examples = make(load_task(f"{EXAMPLES}/controls.py:{name}"), "val", 200)
         for field in ("views", "query", "answer", "cot", "scene"):
             assert np.array_equal(getattr(examples, field), getattr(pt, field)), (name, field)
         changed[name] = examples.imagination
     assert (changed["blank"] == DARK).all()
+    assert np.array_equal(changed["first_1"][:, 4, 2], pt.imagination[:, 4, 2])       # the compass
+    assert (changed["first_1"] != DARK).sum() == 200
+    assert np.array_equal(changed["first_5"][:, 4], pt.imagination[:, 4])     # the nearest row
+    assert (changed["first_5"][:, :4] == DARK).all()
     assert np.array_equal(changed["copy"], pt.views[:, 0])
     assert (changed["shuffled"] != pt.imagination).any((1, 2)).mean() > 0.95
     right = load_task("pt").rule(pt.views, pt.query, changed["shuffled"]) == pt.answer
