@@ -164,7 +164,8 @@ def turned(results, wanted):
             world = result["views"].replace("-", " ")
             shown = [str(cells[name][number]).replace(", ", "–") for name in wanted]
             rows.append([f"{column}, {world}", *shown])
-    lines = [row_of(["", *wanted]), "|" + "---|" * (len(wanted) + 1), *map(row_of, rows)]
+    lines = [["", *wanted], ["---"] * (len(wanted) + 1), *rows]
+    lines = [f"|{'|'.join(line)}|" for line in lines]
     return "\n".join([stamp_of(*results), "", *lines]) + "\n"
 
 

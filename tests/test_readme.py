@@ -54,8 +54,7 @@ def test_commands_name_scripts_flags_and_files_that_exist(path, help_of):
 
 
 def test_the_readme_is_short():
-    visible = re.sub("<!--.*?-->", "", README)
-    assert len(re.findall(r"\S*\w\S*", visible)) <= 1000
+    assert len(README.split()) <= 1000
 
 
 def test_the_readme_shows_commands_of_each_script():
