@@ -46,6 +46,16 @@ class Stream:
         h = self.model.states(tokens, self.pose, self.layout, [-1], self.cache)
         return self.model.head(h[:, 0])
 
+    def generate(self, length, allowed, pick):
+        """Tokens (B, length) of the model's own, each read before the next. allowed: a slice of the
+        vocabulary; pick: chooses (B, 1) from its logits."""
+        tokens = []
+        for _ in range(length):
+            logits = self.predict()[:, allowed]
+            tokens.append(pick(logits) + allowed.start)
+            self.push(tokens[-1])
+        return torch.cat(tokens, 1)
+
     def answer(self, answers, **own):
         """Answer with the most likely of the words `answers` (A,): Decoded. own: codes, words."""
         self.open(ANSWER)
@@ -81,12 +91,10 @@ def imagine(model, data, answers, pick=likeliest):
 
 def imagine_codes(stream, data, pick=likeliest):
     """A picture (B, h, w) of the model's own, in a stream whose imagination is open."""
-    n_words, codes = stream.model.n_words, []
+    n_words = stream.model.n_words
     h, w = data.imagination.shape[1:]
-    for _ in range(h * w):
-        codes.append(pick(stream.predict()[:, n_words:]))            # image tokens only
-        stream.push(codes[-1] + n_words)
-    return as_picture(torch.cat(codes, 1), h, w)
+    tokens = stream.generate(h * w, slice(n_words, None), pick)      # image tokens only
+    return as_picture(tokens - n_words, h, w)
 
 
 def think(model, data, answers):
@@ -98,11 +106,7 @@ def think(model, data, answers):
 
 def think_words(stream, data):
     """A chain of thought (B, C) of the model's own, in a stream whose thought is open."""
-    words = []
-    for _ in range(data.cot.shape[1]):
-        words.append(likeliest(stream.predict()[:, :stream.model.n_words]))
-        stream.push(words[-1])
-    return torch.cat(words, 1)
+    return stream.generate(data.cot.shape[1], slice(0, stream.model.n_words), likeliest)
 
 
 class Decode(NamedTuple):
