@@ -250,7 +250,7 @@ def test_a_query_that_tells_the_answer_is_found_out(here):
         row["query"] += " " + row["answer"]
     write_rows(Path("pictures"), here)
     _, out, _ = call("data.py --data pictures")
-    assert "linear model of the question alone: 100.0%" in out
+    assert "by the words of the question alone: 100.0%" in out
 
 
 def test_a_built_in_task_is_exported_as_it_is(here):
