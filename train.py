@@ -36,7 +36,8 @@ from ipt_mini.losses import LossInput, complete_loss, from_notebook, parse_loss
 from ipt_mini.muon import Muon
 from ipt_mini.own import is_own, load_own
 from ipt_mini.parallel import averaged, first_alone, join, mean_over_processes, rank_and_size
-from ipt_mini.run import Run, machine, needs_reader, new_model, pick_device
+from ipt_mini.run import (Run, keep_freed_memory, machine, needs_reader, new_model,
+                          pick_device)
 from ipt_mini.sequence import Layout, layout, pack
 from ipt_mini.side_by_side import side_by_side
 
@@ -256,6 +257,7 @@ def named(config, tasks):
 
 def training_of(config, tasks, tokenizer, terms, inputs=None, folder=None):
     """The Training of a new model, on the tokenizer's device."""
+    keep_freed_memory()
     model = new_model(config, tasks.values(), tokenizer).to(tokenizer.codebook.device)
     run = Run(folder, config, tasks, model, tokenizer)
     turns = turns_of(steps_alone(config, tasks), config.steps)

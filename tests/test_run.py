@@ -8,6 +8,7 @@ import resource
 import shutil
 from contextlib import contextmanager
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from ipt_mini.evaluate import (OTHER_ANSWER, flip_test, imagination_quality, pro
                                replacement_test)
 from ipt_mini.generate import Decoded
 from ipt_mini.losses import LOSSES
-from ipt_mini.run import Run, answer_ids, load_run
+from ipt_mini.run import Run, answer_ids, keep_freed_memory, load_run
 from ipt_mini.sequence import Data
 from ipt_mini.tasks import TASKS, make
 from ipt_mini.tasks.grid import NAMES
@@ -537,6 +538,18 @@ def test_train_from_a_notebook_with_a_term_of_ones_own(world, quick, monkeypatch
     with pytest.raises(UserError, match="other settings or files.*'?mine"):
         train.train(Config(**config))
     assert snapshot(world / folder) == before
+
+
+@pytest.mark.parametrize("libc", [
+    SimpleNamespace(), SimpleNamespace(mallopt=lambda what, value: asked.append((what, value)))])
+def test_freed_memory_is_kept_where_the_system_can(libc, monkeypatch):
+    asked.clear()
+    monkeypatch.setattr("ctypes.CDLL", lambda name: libc)
+    keep_freed_memory()
+    assert dict(asked) == ({-3: 2 ** 25, -1: 2 ** 31 - 1} if vars(libc) else {})
+
+
+asked = []                                         # of a system's mallopt
 
 
 def test_into_a_full_device(world):
