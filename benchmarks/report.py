@@ -5,7 +5,8 @@
 
 A result is one file, results/NAME.json. It carries a fingerprint of the defaults that it was
 measured with. A page shows it between <!-- NAME --> and <!-- /NAME -->, unless the defaults have
-changed since. <!-- NAME+OTHER: direct, %; oracle, % --> shows these rows of two results as columns.
+changed since. <!-- NAME+OTHER: direct, %; oracle, % --> shows these rows of two results as columns,
+<!-- NAME+OTHER: verdicts --> what families of results.py say of each claim.
 """
 import hashlib
 import importlib.util
@@ -42,6 +43,7 @@ from train import RATE  # noqa: E402
 BLOCK = re.compile(r"(<!-- ([\w+]+)(?:: ([^>]+))? -->\n).*?(<!-- /\2 -->)", re.S)
 MISSING = "*Not measured yet.*\n"
 STALE = "*Measured with other defaults; not shown.*\n"
+VERDICTS = "holds", "undecided", "not here"       # on a claim
 
 
 @cache
@@ -141,12 +143,12 @@ def stamp_of(*results):
     for stamp in (result["stamp"] for result in results):
         ran = commands.setdefault(f"{stamp['where']}, {stamp['date']}.", [])
         ran.append(f"`{stamp['command']}`")
-    return "\n".join(f"{', '.join(ran)}: {there}" for there, ran in commands.items())
+    return "\n".join(f"{', '.join(dict.fromkeys(ran))}: {there}" for there, ran in commands.items())
 
 
 def as_markdown(result):
-    """Stamp, notes and tables of a result."""
-    lines = [stamp_of(result), *result["notes"]]
+    """Stamps, notes and tables of a result."""
+    lines = [stamp_of(*result.get("stamps", [result])), *result["notes"]]
     for part in result["tables"]:
         lines += ["", row_of(part["head"]), "|" + "---|" * len(part["head"])]
         lines += map(row_of, part["rows"])
@@ -169,6 +171,25 @@ def turned(results, wanted):
     return "\n".join([stamp_of(*results), "", *lines]) + "\n"
 
 
+def verdicts(names, results):
+    """Stamps, and one table: a row for each claim and split, with the families of runs that decide
+    it so. Families share runs: one that has no others than a family before it is left out."""
+    found, known = {}, {}
+    for name, result in zip(names, results):
+        task, *rest = name.removeprefix("claims_").split("_")
+        family = " ".join([task.upper(), *rest])
+        for claim, split, difference, by_seed, _, verdict in result["tables"][1]["rows"]:
+            seen = known.setdefault((claim, split), [])
+            if not any(other.startswith(by_seed) for other in seen):
+                seen.append(by_seed)
+                row = found.setdefault(claim, {}).setdefault(split, {word: [] for word in VERDICTS})
+                row[verdict].append(f"{family} {difference}")
+    rows = [[claim, split, *map("; ".join, row.values())]
+            for claim, by_split in found.items() for split, row in by_split.items()]
+    return as_markdown(dict(stamps=results, notes=[], tables=[
+        table(["claim", "split", *VERDICTS], rows)]))
+
+
 def markdown(names, stale_names, wanted=None):
     """What a page shows of a result, or of several, NAME+OTHER: its tables, or one line that says
     why not. wanted: names of the rows to show, if not all."""
@@ -178,6 +199,8 @@ def markdown(names, stale_names, wanted=None):
         return MISSING
     if set(names) & set(stale_names):
         return STALE
+    if wanted == ["verdicts"]:
+        return verdicts(names, results)
     return turned(results, wanted) if wanted else as_markdown(*results)
 
 

@@ -7,8 +7,8 @@ A family is a row of arms: one task, taught in several ways, with the same examp
 arms are compared seed by seed. Their steps are the same; only label-only has twice as many, where a
 step takes half the time. Tests are read when all runs of a family are trained.
 """
-from report import (ROOT, arguments, followed, interleaved, label_only, listed, need, pooled,
-                    run_main, table, tiny, write)
+from report import (ROOT, VERDICTS, arguments, followed, interleaved, label_only, listed, need,
+                    pooled, run_main, table, tiny, write)
 
 import os
 import sys
@@ -198,7 +198,8 @@ def claim_rows(by_arm):
     holm[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
     for (claim, split, points), sure in zip(found, holm):
         half = t.ppf(0.975, len(points) - 1) * stdev(points) / len(points) ** 0.5
-        verdict = "undecided" if sure > SURE else "holds" if mean(points) > 0 else "not here"
+        holds, undecided, not_here = VERDICTS
+        verdict = undecided if sure > SURE else holds if mean(points) > 0 else not_here
         yield [claim, split, f"{mean(points):+.1f} [{mean(points) - half:.1f}, "
                f"{mean(points) + half:.1f}]", listed(points.round(1)), f"{sure:.2g}", verdict]
 

@@ -283,6 +283,25 @@ def test_a_mark_may_name_rows_of_several_results_to_show_as_columns(house, monke
     assert house.read_text() == f"{mark}{report.STALE}<!-- /some+more -->\n"
 
 
+def test_a_mark_may_ask_for_the_verdicts_of_families(house, monkeypatch):
+    claims = {"claims_pt": [["helps", "test", "+5 [4, 6]", "5, 5, 5", "0.01", "holds"],
+                            ["helps", "dense", "+1 [0, 2]", "1, 1, 1", "0.2", "undecided"]],
+              "claims_pt_few": [["helps", "test", "+5 [4, 6]", "5, 5", "0.01", "holds"],
+                                ["is deeper", "test", "-3 [-4, -2]", "-3, -3", "0.1", "not here"]],
+              "claims_pet_large": [["helps", "test", "+0 [-1, 1]", "0, 0, 0", "1", "undecided"]]}
+    for name, rows in claims.items():
+        result = dict(RESULT, fingerprint="now", tables=[{}, dict(head=[], rows=rows)])
+        (report.RESULTS / f"{name}.json").write_text(json.dumps(result))
+    house.write_text(f"<!-- {'+'.join(claims)}: verdicts -->\n<!-- /{'+'.join(claims)} -->\n")
+    call(monkeypatch)
+    assert [line for line in house.read_text().splitlines() if line.startswith("| ")] == [
+        "| claim | split | holds | undecided | not here |",
+        "| helps | test | PT +5 [4, 6] | PET large +0 [-1, 1] |  |",
+        "| helps | dense |  | PT +1 [0, 2] |  |",
+        "| is deeper | test |  |  | PT few -3 [-4, -2] |"]
+    assert house.read_text().count("some.py") == 1       # one command, named once
+
+
 def test_check_changes_nothing_and_names_the_page(house, monkeypatch):
     before = house.read_text()
     with pytest.raises(report.UserError, match="README.md") as refused:
