@@ -1,10 +1,9 @@
 """Does the default recipe still learn when something grows, and what does it cost?
 
-    python benchmarks/growth.py            about an hour on two cores; rerun to resume
+    python benchmarks/growth.py            about 40 minutes on two cores; rerun to resume
 
-The main job of PT, one thing larger at a time. All else stays the default, the learning rates too;
-grids once more with the recipe of first person: half the rates, its steps and its loss. Seconds of
-a step are measured turn by turn, memory in a process of its own.
+The main job of PT, one thing larger at a time. All else stays the default, the learning rates too.
+Seconds of a step are measured turn by turn, memory in a process of its own.
 """
 from report import arguments, interleaved, run_main, table, tiny, write
 
@@ -17,11 +16,9 @@ from multiprocessing import get_context
 
 from ipt_mini.checkpoint import folder_of, read_metrics
 from ipt_mini.config import Config
-from ipt_mini.losses import complete_loss
 from ipt_mini.run import load_run, pick_device
 from ipt_mini.side_by_side import side_by_side
-from ipt_mini.tasks import TASKS
-from train import RATE, named, step_of, train, train_step, training_of
+from train import named, step_of, train, train_step, training_of
 
 GROWN = {                     # beyond the default of Config
     "grid": (7, 9),
@@ -29,23 +26,16 @@ GROWN = {                     # beyond the default of Config
     "n_layer": (4,),
     "n_train": (200_000,),
 }
-RECIPE = "first-person"       # for the larger grids
 GOAL = 0.9                    # of the validation questions, after the own picture
 
 
 def configs_of(task, quick):
-    """{(setting, value, recipe): Config}, the default first."""
+    """{(setting, value): Config}, the default first."""
     base = Config(task=task, device=pick_device("auto"))
-    found = {("default", "", ""): base}
+    found = {("default", ""): base}
     for setting, values in GROWN.items():
         for value in values:
-            found[setting, value, ""] = replace(base, name=f"{setting}{value}", **{setting: value})
-    rate, recipe = RATE[RECIPE], TASKS[task]
-    for value in GROWN["grid"]:
-        found["grid", value, RECIPE] = replace(
-            base, name=f"grid{value}_recipe", grid=value, steps=recipe.STEPS[RECIPE],
-            loss=complete_loss("", base.branches, recipe.LOSS[RECIPE]),
-            muon_lr=base.muon_lr * rate, adam_lr=base.adam_lr * rate)
+            found[setting, value] = replace(base, name=f"{setting}{value}", **{setting: value})
     if quick:
         found = {key: tiny(config) for key, config in found.items()}
     return found
@@ -65,7 +55,7 @@ def steps_to(log, name, goal):
     return next((row["step"] for row in log if row["val"][name] >= goal), None)
 
 
-def row_of(setting, value, recipe, config, seconds, memory, usual):
+def row_of(setting, value, config, seconds, memory, usual):
     """Size, cost, and what was learnt. usual: seconds of a step of the default."""
     metrics = read_metrics(folder_of(config))
     steps = steps_to(metrics["log"], "imagine", GOAL)
@@ -73,8 +63,7 @@ def row_of(setting, value, recipe, config, seconds, memory, usual):
     exponent = f"{log(seconds / usual) / log(growth):.1f}" if growth > 1 else "-"
     reached = [steps, f"{steps * seconds / 60:.1f}"] if steps else ["never", "-"]
     test = metrics["test"]
-    name = f"{setting} {value}, recipe of {recipe}" if recipe else f"{setting} {value}".strip()
-    return [name, f"{1000 * seconds:.0f}", f"{seconds / usual:.1f}",
+    return [f"{setting} {value}".strip(), f"{1000 * seconds:.0f}", f"{seconds / usual:.1f}",
             exponent, f"{memory:.1f}", *reached,
             *(test[name]["accuracy"] for name in ("direct", "imagine", "oracle"))]
 
@@ -90,7 +79,7 @@ def main():
     usual = next(iter(seconds.values()))
     rows = [row_of(*key, config, seconds[key], memory[key], usual)
             for key, config in configs.items()]
-    logs = {" ".join(map(str, key)).strip(): read_metrics(folder_of(config))["log"]
+    logs = {" ".join(map(str, key)): read_metrics(folder_of(config))["log"]
             for key, config in configs.items()}
     write("growth", options, [table(
         ["larger", "ms a step", "default = 1", "exponent", "GiB", f"steps to {GOAL:.0%}",
