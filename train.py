@@ -44,7 +44,7 @@ from ipt_mini.side_by_side import side_by_side
 
 PROGRESS = "{desc} {percentage:.0f}%, {remaining} left{postfix} {bar}"
 NOT_IN_PROGRESS = "oracle", "codes", "nats"    # so that it fits into 100 columns
-# Share of the learning rates, by world. In first person the objects are not found at full rates.
+# Share of the learning rates, by recipe. In first person the objects are not found at full rates.
 RATE = {"cells": 1, "first-person": 0.5, "pictures": 1}
 
 
@@ -113,7 +113,7 @@ def get_batch(turn, config, data):
 def get_lr(step, config):
     """Share of the learning rates that a step takes: a plateau, then a straight fall to 0."""
     falling = (config.steps - step) / max(1, config.cooldown * config.steps)
-    return RATE[config.world] * min(1, falling)
+    return RATE[config.recipe] * min(1, falling)
 
 
 def optimizers_of(model, config):
@@ -237,11 +237,11 @@ def completed(config, tasks):
 
 def steps_alone(config, tasks):
     """How many steps each of the tasks takes in a model of its own."""
-    return [task.STEPS[config.world] for task in tasks.values()]
+    return [task.STEPS[config.recipe] for task in tasks.values()]
 
 
 def loss_of(config, task):
-    return complete_loss(config.loss, config.branches, task.LOSS[config.world])
+    return complete_loss(config.loss, config.branches, task.LOSS[config.recipe])
 
 
 def named(config, tasks):

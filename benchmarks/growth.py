@@ -1,9 +1,10 @@
 """Does the default recipe still learn when something grows, and what does it cost?
 
-    python benchmarks/growth.py            about 40 minutes on two cores; rerun to resume
+    python benchmarks/growth.py            about 50 minutes on two cores; rerun to resume
 
-The main job of PT, one thing larger at a time. All else stays the default, the learning rates too.
-Seconds of a step are measured turn by turn, memory in a process of its own.
+The main job of PT, one thing larger at a time. All else stays the default; on larger grids that is
+the recipe of first person, which has half the rates, more steps and another loss. Seconds of a step
+are measured turn by turn, memory in a process of its own.
 """
 from report import arguments, interleaved, run_main, table, tiny, write
 

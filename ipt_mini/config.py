@@ -70,7 +70,8 @@ class Config(Settings):
     out: str = setting("", "the run folder, instead of runs/TASK-SUPERVISION[-NAME]-sSEED")
     device: str = setting("auto", "what to run on", DEVICES)
     # the world and its tokenizer
-    grid: int = setting(5, "cells a side of every scene and view", GRIDS)
+    grid: int = setting(5, "cells a side of every scene and view; larger ones take the rates, "
+                        "steps and loss of first person", GRIDS)
     views: str = setting("cells", "how views are drawn; maps stay maps", VIEWS)
     n_train: int = setting(80000, "training examples, at most: no more are made than are read",
                            low=64, high=10**7)
@@ -124,8 +125,14 @@ class Config(Settings):
 
     @property
     def world(self):
-        """What pictures are like, by which sizes and steps are chosen."""
+        """What pictures are like, by which the tokenizer is chosen."""
         return "pictures" if self.data else self.views
+
+    @property
+    def recipe(self):
+        """Name of the rates, steps and loss. On a larger grid the objects are as hard to find as in
+        first person."""
+        return "first-person" if self.grid > Config.grid else self.world
 
     @property
     def branches(self):

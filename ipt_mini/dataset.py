@@ -32,8 +32,8 @@ def tasks_of(config):
     if not config.data:
         tasks = load_tasks(config.task)
         for name, task in tasks.items():
-            if not (config.world in task.STEPS and config.world in task.LOSS):
-                raise UserError(f"--task {name}: it gives no STEPS or LOSS for {config.world}")
+            if not (config.recipe in task.STEPS and config.recipe in task.LOSS):
+                raise UserError(f"--task {name}: it gives no STEPS or LOSS for {config.recipe}")
         return tasks
     folder = Folder(config.data, config.size, config.patch)
     training = folder.of("train")

@@ -627,6 +627,13 @@ def test_learning_rate_is_a_plateau_then_a_straight_fall():
     assert [train.get_lr(step, in_person) for step in range(101)] == [0.5 * x for x in rates]
 
 
+def test_a_larger_grid_takes_the_recipe_of_first_person():
+    def recipe_of(**settings):
+        config = train.completed(Config(task="pt", **settings), {"pt": TASKS["pt"]})
+        return config.steps, config.loss, train.get_lr(0, config)
+    assert recipe_of(grid=7) == recipe_of(views="first-person") != recipe_of()
+
+
 def test_every_weight_is_learned_by_one_optimizer():
     model = new_model(Config(), [TASKS["pt"]], Tokenizer())
     muon, adam = train.optimizers_of(model, Config(weight_decay=0.1))

@@ -3,7 +3,7 @@
 A task is a module with NAME, ANSWERS, KINDS, CHANCE, OWN_WORDS, MAPS, STEPS, CURRICULUM,
 CURRICULUM_STEPS, LOSS, WORLDS (settings by split; "train" serves those that are not named) and four
 functions. MAPS: fields that are drawn from above in any world. Steps of training and terms of the
-loss are given by world.
+loss are given by recipe, see Config.
     questions(rng, b, n, **world) -> Examples, at most b of them, on scenes of n x n cells
     rule(views, query, imagination) -> the answer (B,) that the imagination shows
     flip(examples) -> (query, imagination): the opposite question, and what is to be imagined for it

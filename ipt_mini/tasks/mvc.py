@@ -19,7 +19,7 @@ KINDS = ("rotation", "cameras")
 CHANCE = 0.25
 OWN_WORDS = ()
 MAPS = ("imagination",)         # fields that are seen from above, in first person too
-STEPS = {"cells": 1000, "first-person": 1200}    # of the model's training, by world
+STEPS = {"cells": 1000, "first-person": 1200}    # of the model's training, by recipe
 CURRICULUM = CURRICULUM_STEPS = None    # shares of the kinds early in training; None: even
 # Its terms, of which a run takes those that it can carry.
 LOSS = dict.fromkeys(("cells", "first-person"), "answer=1,imagination=1,cot=1")

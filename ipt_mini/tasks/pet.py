@@ -16,7 +16,7 @@ KINDS = ("closer", "further", "left>left", "left>right", "right>left", "right>ri
 CHANCE = 0.5
 OWN_WORDS = ()
 MAPS = ()                       # fields that are seen from above, in first person too
-STEPS = {"cells": 1000, "first-person": 3000}    # of the model's training, by world
+STEPS = {"cells": 1000, "first-person": 3000}    # of the model's training, by recipe
 CURRICULUM = CURRICULUM_STEPS = None    # shares of the kinds early in training; None: even
 # Its terms, of which a run takes those that it can carry. The answer has 0.2 early on: first
 # imagine, then answer. In first person imagining takes longer, and beside a weight of 5 it is never

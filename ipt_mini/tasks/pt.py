@@ -23,7 +23,7 @@ KINDS = ("forward left", "forward right", "reverse left", "reverse right")
 CHANCE = 0.25
 OWN_WORDS = ()
 MAPS = ("views",)               # fields that are seen from above, in first person too
-STEPS = {"cells": 1800, "first-person": 3000}    # of the model's training, by world
+STEPS = {"cells": 1800, "first-person": 3000}    # of the model's training, by recipe
 # Shares of the kinds early in training. Which side to look at is a parity of three facts: where 1
 # lies, the way walked, left or right. Evenly drawn, none of them alone tells anything about it, and
 # gradient descent, in batches of 64, hardly finds a beginning.
