@@ -100,10 +100,9 @@ class Config(Settings):
                           "training, see examples/scheduled_sampling.py")
     steps: int = setting(0, "steps of stage 2; 0: as many as the task needs")
     batch_size: int = setting(64, "examples a step", low=1)
-    muon_lr: float = setting(0.02, "learning rate of the matrices in the blocks (Muon); in first "
-                             "person half of it", high=10)
-    adam_lr: float = setting(0.003, "learning rate of everything else (AdamW); in first person "
-                             "half of it", high=10)
+    muon_lr: float = setting(0.02, "learning rate of the matrices in the blocks (Muon); half of it "
+                             "in first person and on larger grids", high=10)
+    adam_lr: float = setting(0.003, "learning rate of everything else (AdamW); as above", high=10)
     weight_decay: float = setting(0.0, "of both")
     cooldown: float = setting(0.25, "last part of the steps: the rate falls to 0", high=1)
     curriculum: float = setting(0.6, "first part of the steps, with the shares of kinds that the "
