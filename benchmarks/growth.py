@@ -71,6 +71,7 @@ def row_of(setting, value, config, seconds, memory, usual):
 
 def main():
     options = arguments(__doc__, task="pt")
+    options.views = "cells+first-person"               # in cells, and the recipes of both
     configs = configs_of(options.task, options.quick)
     side_by_side(train, [*configs.values()])
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:

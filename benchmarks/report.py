@@ -50,7 +50,11 @@ VERDICTS = "holds", "undecided", "not here"       # on a claim
 def defaults(views="cells", of="runs"):
     """A short digest of what a figure in one of the worlds depends on: one of the `data` on
     worlds, words and pictures; of the `tokenizer`, on its settings and size, too; of `runs`, on
-    all settings, recipes of the tasks, and sizes of the networks."""
+    all settings, recipes of the tasks, and sizes of the networks. One may depend on two worlds,
+    VIEWS+VIEWS."""
+    if "+" in views:
+        parts = [defaults(one, of) for one in views.split("+")]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
     facts, tokenizer = [], Tokenizer(views)
     tasks = {} if views == "pictures" else TASKS       # a folder is no task that all have
     if of == "runs":
@@ -173,15 +177,15 @@ def turned(results, wanted):
 
 def verdicts(names, results):
     """Stamps, and one table: a row for each claim and split, with the families of runs that decide
-    it so. Families share runs: one that has no others than a family before it is left out."""
+    it so. Families of a task share runs: one that has no others than one before it is left out."""
     found, known = {}, {}
     for name, result in zip(names, results):
         task, *rest = name.removeprefix("claims_").split("_")
         family = " ".join([task.upper(), *rest])
         for claim, split, difference, by_seed, _, verdict in result["tables"][1]["rows"]:
-            seen = known.setdefault((claim, split), [])
-            if not any(other.startswith(by_seed) for other in seen):
-                seen.append(by_seed)
+            seen, runs = known.setdefault((task, claim, split), []), by_seed.split(", ")
+            if not any(other[:len(runs)] == runs for other in seen):
+                seen.append(runs)
                 row = found.setdefault(claim, {}).setdefault(split, {word: [] for word in VERDICTS})
                 row[verdict].append(f"{family} {difference}")
     rows = [[claim, split, *map("; ".join, row.values())]

@@ -3,9 +3,10 @@
     python benchmarks/results.py                   all families; says first how many hours
     python benchmarks/results.py --families pt     rerun to resume; finished runs are kept
 
-A family is a row of arms: one task, taught in several ways, with the same examples and seeds. So
-arms are compared seed by seed. Their steps are the same; only label-only has twice as many, where a
-step takes half the time. Tests are read when all runs of a family are trained.
+A family is a row of arms: one task, taught in several ways, with the same seeds and, unless their
+number is what differs, the same examples. So arms are compared seed by seed. Their steps are the
+same; only label-only has twice as many, where a step takes half the time. Tests are read when all
+runs of a family are trained.
 """
 from report import (ROOT, VERDICTS, arguments, followed, interleaved, label_only, listed, need,
                     pooled, run_main, table, tiny, write)
@@ -95,7 +96,7 @@ FAMILIES = {
     "pt_first_person": three("pt", "first-person", "first_person"),
     # On another CPU, where numbers are rounded differently.
     "pt_first_person_again": Family(
-        Config(task="pt", views="first-person", name="first_person"), 6, {"mixed, again": {}}),
+        Config(task="pt", views="first-person", name="again"), 6, {"mixed, again": {}}),
     "pet_first_person": three("pet", "first-person", "first_person"),
     "mvc_first_person": three("mvc", "first-person", "first_person"),
 }

@@ -51,7 +51,7 @@ POWER = 0.84                  # standard errors from the boundary: a power of 0.
 # ------------------------------------------------------------------------- two settings
 def short_run(config):
     """The Config as a run that is over before all is learnt."""
-    steps = config.steps or STEPS[config.world]
+    steps = config.steps or STEPS[config.recipe]
     return replace(config, steps=steps, eval_every=max(1, steps // VALIDATIONS), seed=0, out="")
 
 

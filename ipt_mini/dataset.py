@@ -33,7 +33,8 @@ def tasks_of(config):
         tasks = load_tasks(config.task)
         for name, task in tasks.items():
             if not (config.recipe in task.STEPS and config.recipe in task.LOSS):
-                raise UserError(f"--task {name}: it gives no STEPS or LOSS for {config.recipe}")
+                raise UserError(f"--task {name}: it gives no STEPS or LOSS for {config.recipe}, "
+                                "the recipe of --views first-person and of any --grid above 5")
         return tasks
     folder = Folder(config.data, config.size, config.patch)
     training = folder.of("train")

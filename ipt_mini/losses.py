@@ -54,6 +54,7 @@ def cot(batch):
 
 
 LOSSES = {"answer": answer, "imagination": imagination, "compass": compass, "cot": cot}
+BUILT_IN = dict(LOSSES)       # what a notebook adds comes after
 SEGMENT_OF = {"answer": ANSWER, "imagination": IMAGINE, "compass": IMAGINE, "cot": THINK}
 
 
@@ -90,10 +91,10 @@ def complete_loss(spec, branches, default):
 
 
 def from_notebook(spec):
-    """{name: function} of those terms of a loss that are in LOSSES, but not from this file."""
+    """{name: function} of those terms of a loss that a notebook has put into LOSSES."""
     named = [part.rpartition("=")[0] for part in spec.removeprefix("+").split(",")]
     return {name: LOSSES[name] for name in named
-            if name in LOSSES and LOSSES[name].__module__ != __name__}
+            if name in LOSSES and name not in BUILT_IN}
 
 
 def parse_loss(spec, branches):
@@ -103,6 +104,8 @@ def parse_loss(spec, branches):
     training: 'imagination=1@0.6:0@0.8' is 1 up to 60% of the steps and 0 from 80% on. UserError for
     an unknown term, a weight that is no number, or a term whose segment the branches lack: it would
     be silently zero."""
+    if any(LOSSES.get(name) is not function for name, function in BUILT_IN.items()):
+        raise UserError(f"LOSSES: give your term a name other than {', '.join(BUILT_IN)}")
     terms = {}
     for part in spec.split(","):
         where, _, weight = part.rpartition("=")

@@ -15,7 +15,7 @@ from ipt_mini.compare import (CODE, FIRST, MOST, Comparison, Plan, boundaries, c
                               with_seed)
 from ipt_mini.config import Config
 from ipt_mini.errors import UserError
-from ipt_mini.losses import LOSSES, from_notebook
+from ipt_mini.losses import LOSSES, from_notebook, parse_loss
 
 
 def log_of(values, metric="codes"):
@@ -121,6 +121,9 @@ def test_a_term_of_a_notebook_is_a_function(monkeypatch):
     monkeypatch.setitem(LOSSES, "mine", functools.partial(max, 0))
     with pytest.raises(UserError, match="--loss mine: write it as a function"):
         with_seed(Config(loss="+mine=1"), 0)
+    monkeypatch.setitem(LOSSES, "answer", lambda batch: batch.logits.mean())
+    with pytest.raises(UserError, match="a name other than answer"):
+        parse_loss("answer=1", [("answer",)])
 
 
 def test_what_costs_more_gets_fewer_steps(monkeypatch):

@@ -6,6 +6,7 @@ import shutil
 import struct
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from conftest import ROOT, TINY, call, refused, snapshot, stopped_at_save
 from PIL import Image
 
+from data import question_only
 from ipt_mini.checkpoint import folder_of, load
 from ipt_mini.config import Config
 from ipt_mini.dataset import prepare, tasks_of, tokenizer_pictures
@@ -251,6 +253,18 @@ def test_a_query_that_tells_the_answer_is_found_out(here):
     write_rows(Path("pictures"), here)
     _, out, _ = call("data.py --data pictures")
     assert "by the words of the question alone: 100.0%" in out
+
+
+def test_a_word_that_often_tells_the_answer_is_found_among_rare_answers():
+    """Words that an answer has never had are no reason to guess it."""
+    rng = np.random.default_rng(0)
+    kind = rng.choice(7, 2000, p=[0.5, 0.25, 0.12, 0.06, 0.03, 0.03, 0.01])
+    query = rng.integers(7, 40, (2000, 8))
+    told = rng.random(2000) < 0.9
+    query[:, 3] = np.where(told, kind, rng.integers(0, 7, 2000))
+    examples = SimpleNamespace(query=query[:1000], kind=kind[:1000])
+    right = question_only(examples, 40)(query[1000:]) == kind[1000:]
+    assert right.mean() > 0.75                         # the usual answer: 0.5
 
 
 def test_a_built_in_task_is_exported_as_it_is(here):

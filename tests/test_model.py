@@ -539,8 +539,11 @@ def test_a_term_gets_all_that_a_step_knows(monkeypatch):
         seen.append(batch)
         return batch.logits.mean()
 
+    kept = []
+    monkeypatch.setattr(train, "keep_freed_memory", lambda: kept.append(True))
     monkeypatch.setitem(LOSSES, "look", look)
     training = training_for(Config(steps=10), "look=1")
+    assert kept
     train.train_step(training, 2)
     rows = train.get_batch(2, training.run.config, training.sets[0])
     (batch,) = seen
