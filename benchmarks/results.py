@@ -68,7 +68,7 @@ FAMILIES = {
     "pt_cells": Family(PT, 3, {
         "mixed": {},
         "the first 15 cells": dict(task=f"{EXAMPLES}/controls.py:first_15"),
-        "the first 5 cells": dict(task=f"{EXAMPLES}/controls.py:first_5"),
+        "the first 10 cells": dict(task=f"{EXAMPLES}/controls.py:first_10"),
         "the compass alone": dict(task=f"{EXAMPLES}/controls.py:first_1"),
     }),
     "pt_examples": Family(PT, 3, {
@@ -113,7 +113,7 @@ CLAIMS = {
     "a blank picture does not do": (("mixed", "direct"), ("a blank picture", "direct")),
     "the observed map does not do": (("mixed", "direct"), ("the map again", "direct")),
     "another's picture does not do": (("mixed", "direct"), ("another's picture", "direct")),
-    "the nearest cells do not do": (("mixed", "direct"), ("the first 5 cells", "direct")),
+    "the nearest cells do not do": (("mixed", "direct"), ("the first 10 cells", "direct")),
     "the compass alone does not do": (("mixed", "direct"), ("the compass alone", "direct")),
     "the true picture is better than the model's (exposure bias)":
         (("mixed", "oracle"), ("mixed", "imagine")),

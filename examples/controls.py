@@ -3,7 +3,7 @@
     python train.py --task examples/controls.py:blank     as many tokens, which tell nothing
     python train.py --task examples/controls.py:copy      the observed map once more
     python train.py --task examples/controls.py:shuffled  the true view of another example
-    python train.py --task examples/controls.py:first_5   the first 5 cells, then blank ones
+    python train.py --task examples/controls.py:first_10  the first 10 cells, then blank ones
 
 The questions are those of `pt`. If one of these helped the answer as much as the true view does, it
 would be the tokens that help, or any second thing to learn, and not the imagination.
@@ -35,7 +35,8 @@ shuffled = with_imagination(lambda examples: np.roll(examples.imagination, 1, 0)
 
 def first_cells(k):
     """The true view's first k cells, in the order of imagining, and DARK ones for the rest: as many
-    tokens, of which only k tell anything. k = 1: the compass alone."""
+    tokens, of which only k tell anything. k = 1: the compass alone; 10: what is next to M, too,
+    where no candidate is; 15: a row more."""
     def picture(examples):
         b, h, w = examples.imagination.shape
         shown = imagining_order(h, w)[:k].numpy()
@@ -46,5 +47,5 @@ def first_cells(k):
 
 
 first_1 = first_cells(1)
-first_5 = first_cells(5)
+first_10 = first_cells(10)
 first_15 = first_cells(15)

@@ -174,7 +174,7 @@ def test_half_of_the_examples_teach_each_branch():
 def test_controls_keep_the_questions_and_change_the_picture(world):
     pt = make(load_task("pt"), "val", 200)
     changed = {}
-    for name in ("blank", "copy", "shuffled", "first_1", "first_5"):
+    for name in ("blank", "copy", "shuffled", "first_1", "first_10", "first_15"):
         examples = make(load_task(f"{EXAMPLES}/controls.py:{name}"), "val", 200)
         for field in ("views", "query", "answer", "cot", "scene"):
             assert np.array_equal(getattr(examples, field), getattr(pt, field)), (name, field)
@@ -182,8 +182,11 @@ def test_controls_keep_the_questions_and_change_the_picture(world):
     assert (changed["blank"] == DARK).all()
     assert np.array_equal(changed["first_1"][:, 4, 2], pt.imagination[:, 4, 2])       # the compass
     assert (changed["first_1"] != DARK).sum() == 200
-    assert np.array_equal(changed["first_5"][:, 4], pt.imagination[:, 4])     # the nearest row
-    assert (changed["first_5"][:, :4] == DARK).all()
+    for name, rows in (("first_10", slice(3, 5)), ("first_15", slice(2, 5))):
+        assert np.array_equal(changed[name][:, rows], pt.imagination[:, rows])
+        assert (changed[name][:, :rows.start] == DARK).all()
+    shown = [(changed[name] != DARK).sum() for name in ("first_1", "first_10", "first_15")]
+    assert 200 == shown[0] < shown[1] < shown[2] < (pt.imagination != DARK).sum()
     assert np.array_equal(changed["copy"], pt.views[:, 0])
     assert (changed["shuffled"] != pt.imagination).any((1, 2)).mean() > 0.95
     right = load_task("pt").rule(pt.views, pt.query, changed["shuffled"]) == pt.answer
