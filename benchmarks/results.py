@@ -67,7 +67,7 @@ FAMILIES = {
     }),
     "pt_cells": Family(PT, 3, {
         "mixed": {},
-        "the first 15 cells": dict(task=f"{EXAMPLES}/controls.py:first_15"),
+        "the first 13 cells": dict(task=f"{EXAMPLES}/controls.py:first_13"),
         "the first 10 cells": dict(task=f"{EXAMPLES}/controls.py:first_10"),
         "the compass alone": dict(task=f"{EXAMPLES}/controls.py:first_1"),
     }),

@@ -36,7 +36,8 @@ shuffled = with_imagination(lambda examples: np.roll(examples.imagination, 1, 0)
 def first_cells(k):
     """The true view's first k cells, in the order of imagining, and DARK ones for the rest: as many
     tokens, of which only k tell anything. k = 1: the compass alone; 10: what is next to M, too,
-    where no candidate is; 15: a row more."""
+    where no candidate is; 13: three of the five cells behind; 15: on a grid of 5 all that M sees.
+    """
     def picture(examples):
         b, h, w = examples.imagination.shape
         shown = imagining_order(h, w)[:k].numpy()
@@ -48,4 +49,4 @@ def first_cells(k):
 
 first_1 = first_cells(1)
 first_10 = first_cells(10)
-first_15 = first_cells(15)
+first_13 = first_cells(13)
