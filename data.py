@@ -46,18 +46,15 @@ def statistics(task, examples):
     yield f"rule that reads the true imagination: {percent(read == answer)} right"
 
 
-FEW = 0.1                     # how often a word counts that was never seen with an answer
-
-
-def question_only(train, n_words):
+def question_only(train, n_words, few=0.1):
     """Naive Bayes on the words of the query and their places, learnt from Examples: a function of
-    queries (B, Q) that guesses the kinds (B,)."""
+    queries (B, Q) that guesses the kinds (B,). few: what an unseen word counts."""
     places = np.arange(train.query.shape[1]) * n_words
     n_kinds = train.kind.max() + 1
-    seen = np.full((n_kinds, len(places) * n_words), FEW)
+    seen = np.full((n_kinds, len(places) * n_words), few)
     np.add.at(seen, (train.kind[:, None], train.query + places), 1)
     frequent = np.bincount(train.kind)[:, None]
-    log_p = np.log(seen / (frequent + FEW * n_words))        # of a word at its place
+    log_p = np.log(seen / (frequent + few * n_words))        # of a word at its place
 
     def guess(query):
         words = (query + places).T                           # (Q, B)

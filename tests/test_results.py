@@ -242,6 +242,19 @@ def test_the_results_quote_the_model_of_all_tasks():
         assert words in text, words
 
 
+def test_the_pages_quote_what_grows():
+    rows = rows_of("growth")
+    steps, direct, own, oracle = ({name: row[place] for name, row in rows.items()}
+                                  for place in (4, 6, 7, 8))
+    assert steps["default"] == 400 and steps["grid 9"] == "never"
+    assert {steps[name] for name in ("n_embd 256", "n_layer 4", "n_train 200000")} == {1300}
+    for words in ("for 90% after 1300 steps instead of 400",
+                  f"{own['grid 7']}% after its own picture, and {direct['grid 7']}% directly",
+                  f"not learnt**: {own['grid 9']}% after its own picture. True pictures are read "
+                  f"in {oracle['grid 9']}%"):
+        assert words in page("docs/speed.md"), words
+
+
 def test_the_guide_quotes_what_own_pictures_gave():
     rows, text = rows_of("own_pictures"), page("docs/extend.md")
     minigrid, photos, mazes = (cell.split()[0] for cell in rows["imagine, %"])
