@@ -72,7 +72,7 @@ BUGS = [
     ("the loss of the answer falls on all that is predicted", LOSSES,
      "batch.losses_of[ANSWER])", "torch.arange(batch.targets.shape[1]))", "test_model.py"),
     ("the model imagines words", GENERATE,
-     "pick(stream.predict()[:, n_words:])", "pick(stream.predict())", "test_model.py"),
+     "slice(n_words, None), pick)", "slice(0, None), pick)", "test_model.py"),
     ("batches are random draws: some examples are never seen", "train.py",
      "default_rng([config.seed, epoch]).permutation(n)",
      "default_rng([config.seed, epoch]).integers(0, n, n)", "test_model.py"),
