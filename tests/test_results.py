@@ -211,6 +211,18 @@ def test_the_results_quote_the_controls():
         assert words in page("docs/results.md"), words
 
 
+def test_the_results_quote_how_many_cells_are_needed():
+    rows = report.read("claims_pt_cells")["tables"][0]["rows"]
+    by_seed, after = ({row[0]: row[3] for row in rows if row[1] == way}
+                      for way in ("direct", "imagine"))
+    for words in (f"with the compass alone {by_seed['the compass alone']}%",
+                  f"where no candidate is, {by_seed['the first 10 cells']}%",
+                  f"the five cells behind them {by_seed['the first 13 cells']}%",
+                  f"with all {by_seed['mixed']}%",
+                  f"which lacks two cells, it is right in {after['the first 13 cells']}% only"):
+        assert words in page("docs/results.md"), words
+
+
 def test_the_results_quote_the_other_families_and_quantizers():
     rows = {(row[0], row[1]): row[2:] for name in ("claims_pt_ipt", "claims_pt_half")
             for row in report.read(name)["tables"][0]["rows"]}
