@@ -68,7 +68,7 @@ def test_the_readme_quotes_the_published_claims():
                   f"another question's {mean(controls[ANOTHERS]):.1f}%",
                   f"the input map {min(controls['the map again']):.0f} to "
                   f"{max(controls['the map again']):.0f}%",
-                  f"which first writes words, has {mean(of(words_first, 'think')):.1f}%"):
+                  f"answering after words, has {mean(of(words_first, 'think')):.1f}%"):
         assert words in readme, words
     assert len(direct) == 5
 
@@ -80,8 +80,8 @@ def test_the_readme_says_what_imagining_in_training_brings_to_pet_and_mvc():
         gains[name] = [float(more.split()[0]) - float(less.split()[0]) for task, more, less in zip(
             ("pet", "pt", "mvc"), rows["direct, %"], rows["label-only, %"]) if task != "pt"]
     (pet, mvc), (pet_seen, mvc_seen) = gains["main_job"], gains["first_person"]
-    assert (f"PET gains {pet:.1f} points, MVC {mvc:.1f} (first person, untested, {pet_seen:.1f}, "
-            f"{mvc_seen:.1f}): too little to be sure"
+    assert (f"PET gains {pet:.1f} points, MVC {mvc:.1f} (first person {pet_seen:.1f}, "
+            f"{mvc_seen:.1f}): three seeds are too few"
             ) in page("README.md")
     for task in ("pet", "mvc"):
         (claim, split, *_, verdict), *_ = report.read(f"claims_{task}")["tables"][1]["rows"]
