@@ -150,12 +150,16 @@ def stamp_of(*results):
     return "\n".join(f"{', '.join(dict.fromkeys(ran))}: {there}" for there, ran in commands.items())
 
 
+def lines_of(part):
+    """A table as lines of Markdown."""
+    return ["", row_of(part["head"]), "|" + "---|" * len(part["head"]), *map(row_of, part["rows"])]
+
+
 def as_markdown(result):
-    """Stamps, notes and tables of a result."""
-    lines = [stamp_of(*result.get("stamps", [result])), *result["notes"]]
+    """Stamp, notes and tables of a result."""
+    lines = [stamp_of(result), *result["notes"]]
     for part in result["tables"]:
-        lines += ["", row_of(part["head"]), "|" + "---|" * len(part["head"])]
-        lines += map(row_of, part["rows"])
+        lines += lines_of(part)
     return "\n".join(lines) + "\n"
 
 
@@ -190,8 +194,8 @@ def verdicts(names, results):
                 row[verdict].append(f"{family} {difference}")
     rows = [[claim, split, *map("; ".join, row.values())]
             for claim, by_split in found.items() for split, row in by_split.items()]
-    return as_markdown(dict(stamps=results, notes=[], tables=[
-        table(["claim", "split", *VERDICTS], rows)]))
+    lines = lines_of(table(["claim", "split", *VERDICTS], rows))
+    return "\n".join([stamp_of(*results), *lines]) + "\n"
 
 
 def markdown(names, stale_names, wanted=None):

@@ -94,7 +94,7 @@ FAMILIES = {
     "pet": three("pet"),
     "mvc": three("mvc"),
     "pt_first_person": three("pt", "first-person", "first_person"),
-    # On another CPU, where numbers are rounded differently.
+    # The same for another CPU, where numbers are rounded differently.
     "pt_first_person_again": Family(
         Config(task="pt", views="first-person", name="again"), 5, {"mixed, again": {}}),
     "pet_first_person": three("pet", "first-person", "first_person"),

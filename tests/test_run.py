@@ -540,17 +540,14 @@ def test_train_from_a_notebook_with_a_term_of_ones_own(world, quick, monkeypatch
     assert snapshot(world / folder) == before
 
 
-@pytest.mark.parametrize("libc", [
-    SimpleNamespace(), SimpleNamespace(mallopt=lambda what, value: asked.append((what, value)))])
-def test_freed_memory_is_kept_where_the_system_can(libc, monkeypatch):
-    asked.clear()
-    monkeypatch.setattr("ctypes.CDLL", lambda name: libc)
+def test_freed_memory_is_kept_where_the_system_can(monkeypatch):
+    asked = {}
     monkeypatch.setattr("sys.platform", "linux")
-    keep_freed_memory()
-    assert dict(asked) == ({-3: 2 ** 25, -1: 2 ** 31 - 1} if vars(libc) else {})
-
-
-asked = []                                         # of a system's mallopt
+    for libc in (SimpleNamespace(), SimpleNamespace(mallopt=asked.__setitem__)):
+        assert not asked
+        monkeypatch.setattr("ctypes.CDLL", lambda name: libc)
+        keep_freed_memory()
+    assert asked == {-3: 2 ** 25, -1: 2 ** 31 - 1}
 
 
 def test_into_a_full_device(world):

@@ -55,8 +55,8 @@ def test_an_example_writes_a_folder_without_doubles(name, monkeypatch, tmp_path)
         if "views that training has" in line:
             assert float(line.split()[-1].rstrip("%")) < 1, line
         if "the question alone" in line:                     # the question alone tells nothing
-            majority, linear = (float(part.split("%")[0]) for part in line.split(": ")[1:])
-            assert linear < 1.6 * majority, line
+            majority, guessed = (float(part.split("%")[0]) for part in line.split(": ")[1:])
+            assert guessed < 1.6 * majority, line
 
 
 def quality(folder, codes):
