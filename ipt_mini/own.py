@@ -34,5 +34,7 @@ def load_own(spec):
     path, _, name = spec.partition(":")
     source(spec)
     with blame(path):
-        module = SimpleNamespace(**runpy.run_path(path))
-        return getattr(module, name) if name else module
+        names = runpy.run_path(path)
+    if name and name not in names:
+        raise UserError(f"{spec}: this file defines no {name!r}", 1)
+    return names[name] if name else SimpleNamespace(**names)
