@@ -7,6 +7,7 @@
   and how often an effect that is added? Pairs are drawn from the pool again and again.
 - Planted effects: how often does it find what is there?
 - Variants: one comparison each, of ten minutes, with its verdict; --variants N: the first N.
+  With --score, by that one instead of right codes.
 """
 from report import ROOT, arguments, run_main, table, tiny, write
 
@@ -125,10 +126,10 @@ def planted(config, logs, planned, rng):
         yield cells
 
 
-def compared(config, minutes, variants):
+def compared(config, minutes, variants, metric):
     """A row a variant: the verdict of one comparison."""
     for name, text in variants:
-        result = compare_settings(config, text, minutes)
+        result = compare_settings(config, text, minutes, metric)
         yield [name, result.verdict, f"{result.differences.mean():+.4f}", f"{result.half:.4f}",
                f"{result.visible:.4f}", f"{result.steps[1]}", len(result.first),
                f"{result.minutes:.1f}"]
@@ -149,23 +150,25 @@ def trust(options, config, logs, metrics, rng):
 
 def decide(options, config, logs, metric, minutes_a_pair, rng):
     """Write how often effects would be found, and the verdict on each variant."""
-    curve = list(powers(logs, metric, minutes_a_pair, rng))
-    wanted, minutes = options.variants or None, options.minutes
+    wanted, minutes, score = options.variants or None, options.minutes, options.score or metric
     if options.quick:
         wanted, minutes = 2, 1.1 * FIRST * minutes_a_pair
-    rows = list(compared(config, minutes, list(VARIANTS.items())[:wanted]))
-    write(f"variants_{options.views.replace('-', '_')}", options, [
-        table(["pairs", "minutes", "false verdicts, %",
-               *[f"+{100 * effect:.0f} points found, %" for effect in EFFECTS]], curve),
-        table(["variant", "verdict", metric, "+-", "sees", "steps", "pairs", "minutes"], rows)],
-        {}, [f"{options.task.upper()}, runs of {config.steps} steps. First, how often an effect "
-             f"would be found that is added to one of two equal settings, from {options.seeds} "
-             "seeds. Minutes: of two cores, a thread a run."])
+    rows = list(compared(config, minutes, list(VARIANTS.items())[:wanted], score))
+    name = "_".join(["variants", options.views.replace("-", "_"), options.score]).strip("_")
+    note = f"{options.task.upper()}, runs of {config.steps} steps."
+    tables = [table(["variant", "verdict", score, "+-", "sees", "steps", "pairs", "minutes"], rows)]
+    if not options.score:
+        curve = list(powers(logs, metric, minutes_a_pair, rng))
+        effects = [f"+{100 * effect:.0f} points found, %" for effect in EFFECTS]
+        tables.insert(0, table(["pairs", "minutes", "false verdicts, %", *effects], curve))
+        note += (" First, how often an effect would be found that is added to one of two equal "
+                 f"settings, from {options.seeds} seeds.")
+    write(name, options, tables, {}, [f"{note} Minutes: of two cores, a thread a run."])
 
 
 def main():
     options = arguments(__doc__, task="pet", views="first-person", seeds=24, minutes=10.0,
-                        planned=7, parts="planted,variants", variants=0)
+                        planned=7, parts="planted,variants", variants=0, score="")
     if not FIRST <= options.planned <= min(MOST, options.seeds // 2):
         raise UserError(f"--planned: {FIRST} to {MOST}, and at most half of --seeds")
     config = Config(task=options.task, views=options.views, device="cpu")

@@ -6,6 +6,7 @@
 A result is one file, results/NAME.json. It carries a fingerprint of the defaults that it was
 measured with. A page shows it between <!-- NAME --> and <!-- /NAME -->, unless the defaults have
 changed since. <!-- NAME+OTHER: direct, %; oracle, % --> shows these rows of two results as columns,
+<!-- NAME+OTHER: over training --> what main_job.py saw at times of the training,
 <!-- NAME+OTHER: verdicts --> what families of results.py say of each claim.
 """
 import hashlib
@@ -198,6 +199,23 @@ def verdicts(names, results):
     return "\n".join([stamp_of(*results), *lines]) + "\n"
 
 
+def over_training(results, parts=(0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1)):
+    """Stamps, and one table: how often each task is right on validation after its own picture and
+    after the true one, at these parts of its training. Mean over the seeds."""
+    rows = []
+    for result in results:
+        for task, runs in result["figures"].items():
+            steps = [row["step"] for row in runs[0]["log"]]
+            at = [min(range(len(steps)), key=lambda i: abs(steps[i] - part * steps[-1]))
+                  for part in parts]
+            for name in ("imagine", "oracle"):
+                shares = [statistics.mean(run["log"][i]["val"][name] for run in runs) for i in at]
+                world = result["views"].replace("-", " ")
+                rows.append([f"{task.upper()}, {world}", name, *(f"{100 * x:.1f}" for x in shares)])
+    head = ["", "right, %", *(f"{part:.0%}" for part in parts)]
+    return "\n".join([stamp_of(*results), *lines_of(table(head, rows))]) + "\n"
+
+
 def markdown(names, stale_names, wanted=None):
     """What a page shows of a result, or of several, NAME+OTHER: its tables, or one line that says
     why not. wanted: names of the rows to show, if not all."""
@@ -209,6 +227,8 @@ def markdown(names, stale_names, wanted=None):
         return STALE
     if wanted == ["verdicts"]:
         return verdicts(names, results)
+    if wanted == ["over training"]:
+        return over_training(results)
     return turned(results, wanted) if wanted else as_markdown(*results)
 
 

@@ -99,6 +99,11 @@ FAMILIES = {
         Config(task="pt", views="first-person", name="again"), 5, {"mixed, again": {}}),
     "pet_first_person": three("pet", "first-person", "first_person"),
     "mvc_first_person": three("mvc", "first-person", "first_person"),
+    "pet_codes": Family(Config(task="pet", views="first-person", name="first_person"), 3, {
+        "512 codes": {},
+        "128 codes": dict(codes=128, name="codes128"),
+        "32 codes": dict(codes=32, name="codes32"),
+    }),
 }
 # A claim: what is better, than what, each an arm and a way of answering.
 CLAIMS = {
@@ -115,6 +120,10 @@ CLAIMS = {
     "another's picture does not do": (("mixed", "direct"), ("another's picture", "direct")),
     "the nearest cells do not do": (("mixed", "direct"), ("the first 10 cells", "direct")),
     "the compass alone does not do": (("mixed", "direct"), ("the compass alone", "direct")),
+    "10,000 examples do not do": (("80,000 examples", "direct"), ("10,000 examples", "direct")),
+    "1,000 examples do not do": (("80,000 examples", "direct"), ("1,000 examples", "direct")),
+    "512 codes draw better than 128": (("512 codes", "imagine"), ("128 codes", "imagine")),
+    "512 codes draw better than 32": (("512 codes", "imagine"), ("32 codes", "imagine")),
     "the true picture is better than the model's (exposure bias)":
         (("mixed", "oracle"), ("mixed", "imagine")),
 }
