@@ -7,7 +7,7 @@
   and how often an effect that is added? Pairs are drawn from the pool again and again.
 - Planted effects: how often does it find what is there?
 - Variants: one comparison each, of ten minutes, with its verdict; --variants N: the first N.
-  With --score, by that one instead of right codes.
+  --score NAME: they are judged by NAME instead of right codes, in a file of its own.
 """
 from report import ROOT, arguments, run_main, table, tiny, write
 
@@ -15,8 +15,8 @@ import math
 
 import numpy as np
 
-from ipt_mini.compare import (FIRST, LOWER, MOST, POWER, SCORES, boundaries, score, settings_of,
-                              short_run, with_seed)
+from ipt_mini.compare import (FIRST, LOWER, MOST, POWER, SCORES, boundaries, metric_of, score,
+                              settings_of, short_run, with_seed)
 from ipt_mini.config import Config
 from ipt_mini.errors import UserError
 from ipt_mini.generate import decodes_of
@@ -126,10 +126,10 @@ def planted(config, logs, planned, rng):
         yield cells
 
 
-def compared(config, minutes, variants, metric):
-    """A row a variant: the verdict of one comparison."""
+def compared(config, minutes, variants, score):
+    """A row a variant: the verdict of one comparison. score: see `compare_settings`."""
     for name, text in variants:
-        result = compare_settings(config, text, minutes, metric)
+        result = compare_settings(config, text, minutes, score)
         yield [name, result.verdict, f"{result.differences.mean():+.4f}", f"{result.half:.4f}",
                f"{result.visible:.4f}", f"{result.steps[1]}", len(result.first),
                f"{result.minutes:.1f}"]
@@ -150,13 +150,14 @@ def trust(options, config, logs, metrics, rng):
 
 def decide(options, config, logs, metric, minutes_a_pair, rng):
     """Write how often effects would be found, and the verdict on each variant."""
-    wanted, minutes, score = options.variants or None, options.minutes, options.score or metric
+    wanted, minutes = options.variants or None, options.minutes
     if options.quick:
         wanted, minutes = 2, 1.1 * FIRST * minutes_a_pair
-    rows = list(compared(config, minutes, list(VARIANTS.items())[:wanted], score))
+    rows = list(compared(config, minutes, list(VARIANTS.items())[:wanted], options.score))
     name = "_".join(["variants", options.views.replace("-", "_"), options.score]).strip("_")
     note = f"{options.task.upper()}, runs of {config.steps} steps."
-    tables = [table(["variant", "verdict", score, "+-", "sees", "steps", "pairs", "minutes"], rows)]
+    tables = [table(["variant", "verdict", options.score or metric, "+-", "sees", "steps", "pairs",
+                     "minutes"], rows)]
     if not options.score:
         curve = list(powers(logs, metric, minutes_a_pair, rng))
         effects = [f"+{100 * effect:.0f} points found, %" for effect in EFFECTS]
@@ -176,6 +177,8 @@ def main():
         config, options.seeds, options.planned = tiny(config), 6, 3
     config = short_run(config)
     metrics = [name for name, decode in SCORES.items() if decode in decodes_of(config.branches)]
+    for text in list(VARIANTS.values())[:options.variants or None] if options.score else ():
+        metric_of(settings_of(config, text), options.score)    # a mistake shows before any training
     rng, parts = np.random.default_rng(0), options.parts.split(",")
     pool = learnt(config, options.seeds)
     logs = [one.log for one in pool]

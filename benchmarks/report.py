@@ -6,7 +6,7 @@
 A result is one file, results/NAME.json. It carries a fingerprint of the defaults that it was
 measured with. A page shows it between <!-- NAME --> and <!-- /NAME -->, unless the defaults have
 changed since. <!-- NAME+OTHER: direct, %; oracle, % --> shows these rows of two results as columns,
-<!-- NAME+OTHER: over training --> what main_job.py saw at times of the training,
+<!-- NAME+OTHER: over training --> validation accuracy of main_job.py, at parts of the training,
 <!-- NAME+OTHER: verdicts --> what families of results.py say of each claim.
 """
 import hashlib

@@ -120,10 +120,14 @@ CLAIMS = {
     "another's picture does not do": (("mixed", "direct"), ("another's picture", "direct")),
     "the nearest cells do not do": (("mixed", "direct"), ("the first 10 cells", "direct")),
     "the compass alone does not do": (("mixed", "direct"), ("the compass alone", "direct")),
-    "10,000 examples do not do": (("80,000 examples", "direct"), ("10,000 examples", "direct")),
-    "1,000 examples do not do": (("80,000 examples", "direct"), ("1,000 examples", "direct")),
-    "512 codes draw better than 128": (("512 codes", "imagine"), ("128 codes", "imagine")),
-    "512 codes draw better than 32": (("512 codes", "imagine"), ("32 codes", "imagine")),
+    "80,000 examples are better than 10,000":
+        (("80,000 examples", "direct"), ("10,000 examples", "direct")),
+    "80,000 examples are better than 1,000":
+        (("80,000 examples", "direct"), ("1,000 examples", "direct")),
+    "512 codes answer better after the own picture than 128":
+        (("512 codes", "imagine"), ("128 codes", "imagine")),
+    "512 codes answer better after the own picture than 32":
+        (("512 codes", "imagine"), ("32 codes", "imagine")),
     "the true picture is better than the model's (exposure bias)":
         (("mixed", "oracle"), ("mixed", "imagine")),
 }

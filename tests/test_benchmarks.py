@@ -1,9 +1,11 @@
 """The benchmarks, each in its quick form: they run, and leave what is published as it is."""
 import json
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, script, snapshot
 
+from ipt_mini.compare import Comparison
 from ipt_mini.config import Config
 from ipt_mini.tasks import TASKS
 
@@ -62,6 +64,31 @@ def test_a_wrong_family_is_one_line(tmp_path):
     pytest.importorskip("scipy")
     ran = script("benchmarks/results.py --families maze", tmp_path, code=2)
     assert ran.stderr.count("\n") == 1 and "--families maze" in ran.stderr
+
+
+def test_a_score_judges_the_variants_and_has_a_file_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.chdir(tmp_path)
+    import laboratory
+    asked = []
+
+    def compared(config, text, minutes, score):
+        asked.append(score)
+        return Comparison("nats", [1.0, 1.1, 1.2], [0.5, 0.6, 0.8], [200, 190], 3.0, 3)
+    monkeypatch.setattr(laboratory, "compare_settings", compared)
+    options = SimpleNamespace(quick=True, views="cells", task="pet", score="nats", seeds=6,
+                              variants=0, minutes=3.0)
+    laboratory.decide(options, Config(task="pet"), [], "codes", 1.0, None)
+    result = json.loads((tmp_path / "results-quick/variants_cells_nats.json").read_text())
+    (shown,) = result["tables"]
+    assert asked == ["nats", "nats"] and shown["head"][2] == "nats"
+    assert [row[1] for row in shown["rows"]] == ["better", "better"]
+
+
+def test_a_wrong_score_is_one_line(tmp_path):
+    ran = script("benchmarks/laboratory.py --score odd", tmp_path, code=2)
+    assert ran.stderr.count("\n") == 1 and "--score odd" in ran.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_cost_of_a_way_to_teach_counts_the_steps_that_its_task_takes(monkeypatch):

@@ -461,7 +461,7 @@ run_main(data.main)
 
 
 def test_too_little_memory_says_what_to_lower(tmp_path):
-    """In a process of its own: this one may have kept enough that earlier tests have freed."""
+    """In a process of its own: this one may hold memory that earlier tests have freed."""
     ran = subprocess.run(
         [sys.executable, "-c", SCARCE, *"--task mvc --grid 9 --n 10000000".split()], cwd=tmp_path,
         env={**ONE_THREAD, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300)
