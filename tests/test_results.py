@@ -287,6 +287,19 @@ def test_the_results_quote_how_many_cells_are_needed():
         assert words in page("docs/results.md"), words
 
 
+def test_the_results_quote_how_many_examples_are_needed():
+    rows = report.read("claims_pt_examples")["tables"][0]["rows"]
+    by_seed, after = ({row[0]: row[3] for row in rows if row[1] == way}
+                      for way in ("direct", "imagine"))
+    read = next(row[2].split()[0] for row in rows if row[:2] == ["1,000 examples", "oracle"])
+    for words in (f"with 80,000 {by_seed['80,000 examples']}%",
+                  f"with 10,000 {by_seed['10,000 examples']}%, after their own pictures "
+                  f"{after['10,000 examples']}%",
+                  f"with 1,000 {by_seed['1,000 examples']}%",
+                  f"only true pictures are read ({read}%)"):
+        assert words in page("docs/results.md"), words
+
+
 def test_the_results_quote_the_other_families_and_quantizers():
     rows = {(row[0], row[1]): row[2:] for name in ("claims_pt_ipt", "claims_pt_half")
             for row in report.read(name)["tables"][0]["rows"]}
