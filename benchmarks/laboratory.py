@@ -177,7 +177,7 @@ def main():
         config, options.seeds, options.planned = tiny(config), 6, 3
     config = short_run(config)
     metrics = [name for name, decode in SCORES.items() if decode in decodes_of(config.branches)]
-    for text in list(VARIANTS.values())[:options.variants or None] if options.score else ():
+    for text in list(VARIANTS.values())[:options.variants or None]:
         metric_of(settings_of(config, text), options.score)    # a mistake shows before any training
     rng, parts = np.random.default_rng(0), options.parts.split(",")
     pool = learnt(config, options.seeds)

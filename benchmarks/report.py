@@ -204,13 +204,13 @@ def over_training(results, parts=(0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1)):
     after the true one, at these parts of its training. Mean over the seeds."""
     rows = []
     for result in results:
+        world = result["views"].replace("-", " ")
         for task, runs in result["figures"].items():
             steps = [row["step"] for row in runs[0]["log"]]
             at = [min(range(len(steps)), key=lambda i: abs(steps[i] - part * steps[-1]))
                   for part in parts]
             for name in ("imagine", "oracle"):
                 shares = [statistics.mean(run["log"][i]["val"][name] for run in runs) for i in at]
-                world = result["views"].replace("-", " ")
                 rows.append([f"{task.upper()}, {world}", name, *(f"{100 * x:.1f}" for x in shares)])
     head = ["", "right, %", *(f"{part:.0%}" for part in parts)]
     return "\n".join([stamp_of(*results), *lines_of(table(head, rows))]) + "\n"
