@@ -16,10 +16,11 @@ from math import log
 from multiprocessing import get_context
 
 from ipt_mini.checkpoint import folder_of, read_metrics
+from ipt_mini.compare import step_of
 from ipt_mini.config import Config
 from ipt_mini.run import load_run, pick_device
 from ipt_mini.side_by_side import side_by_side
-from train import named, step_of, train, train_step, training_of
+from ipt_mini.training import named, train, train_step, training_of
 
 GROWN = {                     # beyond the default of Config
     "grid": (7, 9),

@@ -15,15 +15,16 @@ import math
 
 import numpy as np
 
-from ipt_mini.compare import (FIRST, LOWER, MOST, POWER, SCORES, boundaries, metric_of, score,
-                              settings_of, short_run, with_seed)
+from ipt_mini.compare import (SCORES, compare_settings, metric_of, score, settings_of, short_run,
+                              with_seed)
 from ipt_mini.config import Config
 from ipt_mini.errors import UserError
 from ipt_mini.generate import decodes_of
 from ipt_mini.losses import complete_loss
+from ipt_mini.sequential import FIRST, LOWER, MOST, POWER, boundaries
 from ipt_mini.side_by_side import side_by_side
 from ipt_mini.tasks import TASKS
-from train import compare_settings, learn, make_shared
+from ipt_mini.training import learn, make_shared
 
 DRAWS = 2000
 EFFECTS = 0.01, 0.02, 0.03, 0.05           # of the share of right codes

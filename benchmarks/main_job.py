@@ -20,7 +20,7 @@ from ipt_mini.evaluate import evaluate, flip_test, replacement_test
 from ipt_mini.generate import DECODES
 from ipt_mini.run import load_run
 from ipt_mini.tasks import TASKS, splits
-from train import train
+from ipt_mini.training import train
 
 NOTE = ("{n:,} questions a seed. Accuracy over the questions of all seeds, with its 95% Wilson "
         "interval. The seeds share one data set and one tokenizer: the interval covers no others.")

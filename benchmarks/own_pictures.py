@@ -20,7 +20,7 @@ from ipt_mini.own import load_own
 from ipt_mini.run import load_run, pick_device
 from ipt_mini.side_by_side import side_by_side
 from ipt_mini.tasks.folder import Folder
-from train import make_shared, train
+from ipt_mini.training import make_shared, train
 
 FOLDERS = {                   # the library, and settings that differ from the default
     "minigrid": ("minigrid", {}),

@@ -27,9 +27,8 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402: after the path above
 
-from ipt_mini.checkpoint import write_json  # noqa: E402
+from ipt_mini.checkpoint import fingerprint, write_json  # noqa: E402
 from ipt_mini.config import Config, Parser  # noqa: E402
-from ipt_mini.dataset import fingerprint  # noqa: E402
 from ipt_mini.errors import UserError, blame, run_main  # noqa: E402
 from ipt_mini.evaluate import OTHER_ANSWER, proportion  # noqa: E402
 from ipt_mini.model import Model  # noqa: E402
@@ -39,7 +38,7 @@ from ipt_mini.tasks import TASKS  # noqa: E402
 from ipt_mini.tasks.folder import Folder  # noqa: E402
 from ipt_mini.tasks.words import WORDS  # noqa: E402
 from ipt_mini.tokenizer import TOKENIZER_STEPS, Tokenizer  # noqa: E402
-from train import RATE  # noqa: E402
+from ipt_mini.training import RATE  # noqa: E402
 
 BLOCK = re.compile(r"(<!-- ([\w+]+)(?:: ([^>]+))? -->\n).*?(<!-- /\2 -->)", re.S)
 MISSING = "*Not measured yet.*\n"

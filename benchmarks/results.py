@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ipt_mini.checkpoint import folder_of, read_metrics
+from ipt_mini.compare import step_of
 from ipt_mini.config import Config
 from ipt_mini.dataset import tasks_of
 from ipt_mini.errors import UserError
@@ -27,7 +28,7 @@ from ipt_mini.evaluate import evaluate, replacement_test
 from ipt_mini.run import load_run, pick_device
 from ipt_mini.side_by_side import side_by_side
 from ipt_mini.tasks import splits
-from train import completed, step_of, train
+from ipt_mini.training import completed, train
 
 NOTE = ("{seeds}, the same {n:,} questions. Right: over the questions of all seeds, with its "
         "95% Wilson interval. Out of distribution: the mean. At equal compute: when a run has "

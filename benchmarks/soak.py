@@ -36,15 +36,16 @@ WRAPPER = f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
 import train
+from ipt_mini import training
 
 def told(name, stage, after=""):
-    function = getattr(train, name)
+    function = getattr(training, name)
     def wrapped(*args, **more):
         os.write(1, (stage + "\\n").encode())
         result = function(*args, **more)
         os.write(1, (after + "\\n").encode())
         return result
-    setattr(train, name, wrapped)
+    setattr(training, name, wrapped)
 
 told("get_tokenizer", "tokenizer")
 told("training_set", "data")

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from ipt_mini.compare import step_of
 from ipt_mini.config import Config
 from ipt_mini.dataset import prepare
 from ipt_mini.generate import DECODES, as_picture, decode
@@ -25,7 +26,7 @@ from ipt_mini.tasks import TASKS, make, pt
 from ipt_mini.tasks.grid import render
 from ipt_mini.tasks.words import WORDS
 from ipt_mini.tokenizer import SIZES, Tokenizer
-from train import named, step_of, train_step, training_of
+from ipt_mini.training import named, train_step, training_of
 
 VOCABULARY = len(WORDS) + SIZES["cells"]["n_codes"]
 

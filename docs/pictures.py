@@ -38,7 +38,7 @@ from ipt_mini.sequence import (ANSWER, IMAGINE, QUERY, VIEW, imagining_order,  #
 from ipt_mini.tasks import TASKS, make  # noqa: E402
 from ipt_mini.tasks.words import text  # noqa: E402
 from ipt_mini.tokenizer import PATCH, SIZES, Tokenizer  # noqa: E402
-from train import train  # noqa: E402
+from ipt_mini.training import train  # noqa: E402
 
 RECORD = "pictures.json"
 NO_LOSS, TARGET, NETWORK = "#e8e8e8", "#bfe3c0", "#cfe2f3"

@@ -18,15 +18,19 @@ from pathlib import Path
 import torch
 
 from ipt_mini.config import compared
-from ipt_mini.dataset import FORMAT, fingerprint, tokenizer_pictures
+from ipt_mini.dataset import tokenizer_pictures
 from ipt_mini.errors import UserError, blame
 from ipt_mini.losses import from_notebook
 from ipt_mini.own import is_own, load_own, name_of, source
 from ipt_mini.parallel import rank_and_size
 from ipt_mini.reader import Reader, train_reader
+from ipt_mini.tasks import make
 from ipt_mini.tasks.camera import draw
+from ipt_mini.tasks.words import vocabulary
 from ipt_mini.tokenizer import TOKENIZER_STEPS, Tokenizer, train_tokenizer
 
+PACKAGE = Path(__file__).parent
+FORMAT = 8                    # of all that is saved; a reader refuses any other
 DIGEST = 32                   # bytes of a SHA-256 behind the content of a file
 ANEW = "damaged, or not written by this version; "
 REMAKE = "move it away, and it is made anew"
@@ -100,6 +104,27 @@ def folder_of(config):
     return Path(config.out or f"runs/{name}")
 
 
+def fingerprint(config, tasks, questions=True):
+    """A short digest of what code decides about a run's data, beside its settings: pictures, words
+    and questions, and a tokenizer of the user's own. Where it differs, codes or words have another
+    meaning. Without the questions: what a tokenizer depends on."""
+    name = config.tokenizer.rpartition(":")[2]
+    own = name + source(config.tokenizer) if is_own(config.tokenizer) else ""
+    digest = hashlib.sha256(f"{FORMAT} {own}".encode())
+    if config.codes or config.data:
+        digest.update(f"{config.codes} {config.patch}".encode())
+    for task in tasks:
+        digest.update(getattr(task, "DIGEST", b""))
+    for pictures in tokenizer_pictures(config, tasks, "train", 16).values():
+        digest.update(pictures.pixels.numpy().tobytes())
+    if questions:
+        digest.update(repr(vocabulary(*tasks)).encode())
+        for task in tasks:
+            for field in make(task, "train", 16, config.data_seed, config.grid):
+                digest.update(field.tobytes())
+    return digest.hexdigest()[:8]
+
+
 def identity(config, tasks):
     """What makes a run what it is: its settings, a digest of what code decides about its data, and
     those of the user's own files, and of functions of a notebook that its loss names. What such a
@@ -111,6 +136,14 @@ def identity(config, tasks):
             code[f"own {name}"] = inspect.getsource(function)
     code = {name: zlib.crc32(text.encode()) for name, text in code.items()}
     return dict(compared(config), fingerprint=fingerprint(config, tasks), **code)
+
+
+def code_now():
+    """A number that changes with any edit of the code that a run executes."""
+    return zlib.crc32(b"".join(path.read_bytes() for path in sorted(PACKAGE.rglob("*.py"))))
+
+
+CODE = code_now()             # of what is executed; the files may change meanwhile
 
 
 def open_folder(config, tasks):

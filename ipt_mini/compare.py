@@ -1,51 +1,49 @@
 """Is one setting better than another? Pairs of seeds, as few as decide it.
 
 Both settings learn for the same time: the steps of the second are those of the first, divided by
-what its step costs. They are compared by one number of the log, on validation data. The test is
-sequential, it may stop after each pair. If nothing differs, it says "better" or "worse" in 5% of
-the comparisons, all looks together.
+what its step costs. They are compared by one number of the log, on validation data, until the
+sequential test is clear.
 """
-import io
 import json
 import math
 import shlex
 import time
 import zlib
 from dataclasses import fields, replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
-from ipt_mini import plots
-from ipt_mini.checkpoint import ANEW, folder_of, identity, write_json
+from ipt_mini.checkpoint import (ANEW, CODE, code_now, folder_of, get_tokenizer, identity,
+                                 read_metrics, tokenizer_maker, write_json)
 from ipt_mini.config import Config, compared
 from ipt_mini.dataset import tasks_of
 from ipt_mini.errors import UserError, blame
 from ipt_mini.generate import decodes_of
+from ipt_mini.losses import from_notebook
 from ipt_mini.own import is_own, source
 from ipt_mini.run import pick_device
+from ipt_mini.sequential import FIRST, MOST, Comparison
+from ipt_mini.side_by_side import side_by_side
+from ipt_mini.training import (completed, learn, make_shared, named, train, train_step,
+                               training_of)
 
 # What may differ: both settings see one world, and are scored at the same parts of the training.
 MAY_DIFFER = ("supervision", "n_train", "n_layer", "n_head", "n_embd", "answer_sees_views", "loss",
               "inputs", "batch_size", "muon_lr", "adam_lr", "weight_decay", "cooldown",
               "curriculum")
 TRUTH = {"true": True, "false": False}
-PACKAGE = Path(__file__).parent
 # What a run logs of its validation, and the decode that needs to be trained for it. A comparison
 # goes by the first that both settings have: the share of right codes in the model's own pictures,
 # or of right answers. nats: the loss of the true codes, each after the true ones before it.
 SCORES = {"codes": "imagine", "direct": "direct", "think": "think",
           "nats": "imagine", "imagine": "imagine", "oracle": "oracle"}
-LOWER = {"nats"}              # less is better
 # Short runs: where all is learnt, nothing differs.
 STEPS = {"cells": 200, "first-person": 300, "pictures": 300}
 VALIDATIONS = 6               # in a run; the score is the mean over the second half
-FIRST, MOST = 3, 16           # pairs before the first look, and at the last one
-POWER = 0.84                  # standard errors from the boundary: a power of 0.8
 
 
 # ------------------------------------------------------------------------- two settings
@@ -147,97 +145,13 @@ def digest_of(config):
     return f"{zlib.crc32(repr(facts).encode()):08x}"
 
 
-def code_now():
-    """A number that changes with any edit of the code that a run executes."""
-    files = sorted(PACKAGE.rglob("*.py")) + [PACKAGE.parent / "train.py"]
-    return zlib.crc32(b"".join(path.read_bytes() for path in files))
-
-
-CODE = code_now()             # of what is executed; the files may change meanwhile
-
-
 def with_seed(config, seed):
     """The run of one seed. Its folder tells the settings, so that comparisons share their runs."""
     folder = folder_of(replace(config, seed=seed)).name
     return replace(config, seed=seed, out=f"runs/compare/{digest_of(config)}-{folder}")
 
 
-# ------------------------------------------------------------------------- the sequential test
-@lru_cache
-def boundaries(planned, error=0.05, draws=100_000):
-    """(planned + 1,): how many standard errors the mean of k paired differences has to be from 0 to
-    stop there. O'Brien and Fleming's test (1979): hard to pass early, so that the last look loses
-    little; the chance to pass any by mistake is `error`. With Student's t, by simulation, since few
-    pairs are far from the normal limit."""
-    rng = np.random.default_rng(0)
-    total, squares, sizes, heights = np.zeros(draws), np.zeros(draws), [], []
-    for k in range(1, planned + 1):
-        x = rng.standard_normal(draws)
-        total, squares = total + x, squares + x * x
-        if k >= FIRST:
-            variance = (squares - total ** 2 / k) / (k - 1)
-            size = np.abs(total) / np.sqrt(k * variance)
-            # The normal value of the same rank: a mean of few pairs then counts like one of many,
-            # and with sqrt(k / planned) one limit serves all looks.
-            share_above = 1 - (size.argsort().argsort() + 0.5) / draws
-            normal = torch.special.ndtri(torch.from_numpy(1 - share_above / 2)).numpy()
-            sizes.append(size)
-            heights.append(normal * math.sqrt(k / planned))
-    limit = np.quantile(np.max(heights, 0), 1 - error)       # of all looks of a comparison
-    passed = [np.min(size[height > limit], initial=math.inf)
-              for size, height in zip(sizes, heights)]
-    return np.array([math.inf] * FIRST + passed)
-
-
-class Comparison(NamedTuple):
-    """What is known after some pairs. Differences are second minus first, one a seed."""
-    metric: str
-    first: list
-    second: list
-    steps: list
-    minutes: float
-    planned: int               # pairs, at most
-    pair: tuple = ()           # the two Configs
-
-    @property
-    def differences(self):
-        return np.subtract(self.second, self.first)
-
-    @property
-    def error(self):
-        """The standard error of the mean difference."""
-        n = len(self.first)
-        return float(np.std(self.differences, ddof=1)) / math.sqrt(n) if n > 1 else math.inf
-
-    @property
-    def half(self):
-        """Half the width of the 95% interval, which holds at whatever look one stops."""
-        return float(boundaries(self.planned)[len(self.first)]) * self.error
-
-    @property
-    def verdict(self):
-        mean = self.differences.mean()
-        if not abs(mean) > self.half:                  # nan too: nothing is known yet
-            return "undecided"
-        return "better" if (mean > 0) != (self.metric in LOWER) else "worse"
-
-    @property
-    def visible(self):
-        """How large a difference this many pairs show with a power of 0.8."""
-        return self.half + POWER * self.error
-
-    def __str__(self):
-        n, mean = len(self.first), self.differences.mean()
-        return (f"{self.verdict}: {self.metric} {mean:+.4f} +- {self.half:.4f}, {n} pairs of seeds "
-                f"({self.steps[0]} and {self.steps[1]} steps), {self.minutes:.1f} minutes; visible "
-                f"were differences of {self.visible:.4f}, with a power of 0.8")
-
-    def _repr_png_(self):
-        file = io.BytesIO()
-        plots.pairs(self.first, self.second, self.metric, self.verdict, file)
-        return file.getvalue()
-
-
+# ------------------------------------------------------------------------- the comparison
 def score(log, metric):
     """The mean of one number, of all tasks, over the second half of the training. A last validation
     that is no multiple of eval_every is left out: it follows close upon another, in one of the two
@@ -275,3 +189,62 @@ def compare(learn_both, metric, planned, tell=print):
              f"{result.verdict} so far")
         if result.verdict != "undecided" or len(first) == planned:
             return result
+
+
+def step_of(config):
+    """A function that learns from one batch of a new model and waits for its end, to be timed."""
+    tasks = tasks_of(config)
+    config = completed(replace(config, n_train=max(64, config.batch_size)), tasks)
+    folder = folder_of(config)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer = get_tokenizer(config, tasks.values(), folder, tokenizer_maker(config))
+    tokenizer = tokenizer.to(config.device).requires_grad_(False)
+    training = training_of(config, tasks, tokenizer, *named(config, tasks))
+    return lambda: train_step(training, 0).tolist()
+
+
+def compare_settings(config, text, minutes=10.0, score=""):
+    """Is the setting better that differs from `config` by `text`? A Comparison, which a notebook
+    draws. score: what to go by, one of SCORES. Both are trained in this process if one has a loss
+    term of a notebook, and that one anew each time."""
+    config = replace(config, device=pick_device(config.device))
+    pair = settings_of(config, text)
+    metric = metric_of(pair, score)
+    in_notebook = [bool(from_notebook(one.loss)) for one in pair]
+    anew = f"notebook-{time.time_ns()}"                # what a term looks up may have changed
+    pair = [replace(one, name=anew) if own else one for one, own in zip(pair, in_notebook)]
+    for one in pair:
+        make_shared(with_seed(one, 0))                 # a mistake shows before any training
+    threads = torch.get_num_threads()
+    try:
+        if not any(in_notebook):
+            torch.set_num_threads(max(1, threads // 2))    # as each of the two runs will have
+        plan = plan_of(pair, lambda one: step_of(with_seed(one, 0)))
+    finally:
+        torch.set_num_threads(threads)
+
+    @cache
+    def learn_both(seed):
+        runs = [with_seed(one, seed) for one in plan.pair]
+        if not any(in_notebook):
+            side_by_side(learn, runs, jobs=2)
+        learnt = [learn(run) for run in runs]
+        if [digest_of(one) for one in pair] != plan.digests or code_now() != CODE:
+            raise UserError("code has changed meanwhile; start again, and all is trained anew")
+        seconds = [run.seconds["data"] + run.seconds["training"] + run.seconds["validation"]
+                   for run in learnt]                  # the tokenizer is shared by all
+        return learnt, (sum if any(in_notebook) else max)(seconds) / 60
+    plan = plan.with_pairs(minutes, learn_both(0)[1])
+    return compare(learn_both, metric, plan.planned)._replace(pair=plan.pair)
+
+
+def by_tests(comparison):
+    """Read the test split of all runs that were compared: a Comparison for each figure that both
+    settings have."""
+    seeds = range(len(comparison.first))
+    runs = [[read_metrics(train(with_seed(one, seed))) for seed in seeds]
+            for one in comparison.pair]
+    for split in [name for name in runs[0][0] if name.startswith("test")]:
+        for decode in [name for name in runs[0][0][split] if name in runs[1][0][split]]:
+            first, second = ([run[split][decode]["accuracy"] for run in group] for group in runs)
+            yield comparison._replace(metric=f"{split} {decode}, %", first=first, second=second)

@@ -1,5 +1,4 @@
-"""Examples -> pixels -> codes -> Data, and what a run or a tokenizer has to agree with."""
-import hashlib
+"""Examples -> pixels -> codes -> Data."""
 import zlib
 from typing import NamedTuple
 
@@ -8,15 +7,12 @@ import torch
 from tqdm import tqdm
 
 from ipt_mini.errors import UserError
-from ipt_mini.own import is_own, source
 from ipt_mini.sequence import THINK, Data
 from ipt_mini.tasks import TASKS, load_tasks, make, splits
 from ipt_mini.tasks.camera import draw
 from ipt_mini.tasks.folder import Folder
 from ipt_mini.tasks.grid import render
-from ipt_mini.tasks.words import vocabulary
 
-FORMAT = 8                    # of all that is saved; a reader refuses any other
 FIELDS = "views", "imagination"      # of Examples that are pictures
 
 
@@ -101,24 +97,3 @@ def tokenizer_pictures(config, tasks, split, n_images):
     groups = {paint: np.concatenate(parts) for paint, parts in cells.items() if parts}
     return {paint: Pictures(group, *(torch.from_numpy(paint(group, rng)) for _ in range(2)))
             for paint, group in groups.items()}
-
-
-def fingerprint(config, tasks, questions=True):
-    """A short digest of what code decides about a run's data, beside its settings: pictures, words
-    and questions, and a tokenizer of the user's own. Where it differs, codes or words have another
-    meaning. Without the questions: what a tokenizer depends on."""
-    name = config.tokenizer.rpartition(":")[2]
-    own = name + source(config.tokenizer) if is_own(config.tokenizer) else ""
-    digest = hashlib.sha256(f"{FORMAT} {own}".encode())
-    if config.codes or config.data:
-        digest.update(f"{config.codes} {config.patch}".encode())
-    for task in tasks:
-        digest.update(getattr(task, "DIGEST", b""))
-    for pictures in tokenizer_pictures(config, tasks, "train", 16).values():
-        digest.update(pictures.pixels.numpy().tobytes())
-    if questions:
-        digest.update(repr(vocabulary(*tasks)).encode())
-        for task in tasks:
-            for field in make(task, "train", 16, config.data_seed, config.grid):
-                digest.update(field.tobytes())
-    return digest.hexdigest()[:8]

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from ipt_mini import plots
-from ipt_mini.checkpoint import get_reader, load, restored, tokenizer_maker
+from ipt_mini.checkpoint import fingerprint, get_reader, load, restored, tokenizer_maker
 from ipt_mini.config import Config, config_from
-from ipt_mini.dataset import fingerprint, painter, prepare, tasks_of, to_data
+from ipt_mini.dataset import painter, prepare, tasks_of, to_data
 from ipt_mini.errors import UserError, blame
 from ipt_mini.generate import DECODES, decode, decodes_of
 from ipt_mini.model import Model

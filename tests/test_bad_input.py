@@ -14,8 +14,7 @@ import pytest
 import torch
 from conftest import EXAMPLES, ROOT, TRAIN, call, refused, script, snapshot
 
-from ipt_mini.checkpoint import load
-from ipt_mini.dataset import FORMAT
+from ipt_mini.checkpoint import FORMAT, load
 
 NO_GPU = "mps" if torch.cuda.is_available() else "cuda"
 

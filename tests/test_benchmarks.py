@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT, script, snapshot
 
-from ipt_mini.compare import Comparison
 from ipt_mini.config import Config
+from ipt_mini.sequential import Comparison
 from ipt_mini.tasks import TASKS
 
 SCRIPTS = {"main_job": "--seeds 1 --tasks pt", "soak": "", "speed": "", "probes": "",

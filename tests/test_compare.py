@@ -9,13 +9,14 @@ import pytest
 import torch
 from conftest import EXAMPLES, ROOT, TINY, call, refused
 
-import train
-from ipt_mini.compare import (CODE, FIRST, MOST, Comparison, Plan, boundaries, code_now, compare,
-                              metric_of, plan_of, same_time, score, settings_of, short_run,
-                              with_seed)
+from ipt_mini.checkpoint import CODE, code_now
+from ipt_mini.compare import (Plan, by_tests, compare, compare_settings, metric_of, plan_of,
+                              same_time, score, settings_of, short_run, with_seed)
 from ipt_mini.config import Config
 from ipt_mini.errors import UserError
 from ipt_mini.losses import LOSSES, from_notebook, parse_loss
+from ipt_mini.sequential import FIRST, MOST, Comparison, boundaries
+from ipt_mini.training import Learnt
 
 
 def log_of(values, metric="codes"):
@@ -27,7 +28,7 @@ def compared_with(differences, planned=MOST, metric="codes"):
     """The Comparison of logs whose scores differ by so much."""
     def learn_both(seed):
         logs = log_of([0, 0.5], metric), log_of([0, 0.5 + differences[seed]], metric)
-        return [train.Learnt(None, None, log, dict(training=60.0)) for log in logs], 1.0
+        return [Learnt(None, None, log, dict(training=60.0)) for log in logs], 1.0
     said = []
     return compare(learn_both, metric, planned, said.append), said
 
@@ -98,8 +99,7 @@ def test_forked_code_and_devices_do_not_share_runs(monkeypatch, tmp_path):
     monkeypatch.undo()
     assert code_now() == CODE
     package = shutil.copytree(ROOT / "ipt_mini", tmp_path / "ipt_mini")
-    shutil.copy(ROOT / "train.py", tmp_path)
-    monkeypatch.setattr("ipt_mini.compare.PACKAGE", package)
+    monkeypatch.setattr("ipt_mini.checkpoint.PACKAGE", package)
     assert code_now() == CODE
     (package / "losses.py").write_text("# forked")
     assert code_now() != CODE                             # a comparison that runs ends
@@ -267,7 +267,8 @@ def test_a_comparison_says_and_draws_what_it_saw():
 def test_from_a_notebook_with_a_term_that_is_a_function(world, quick, monkeypatch):
     """It is trained anew each time, what it is compared to is not."""
     monkeypatch.setattr("ipt_mini.compare.median", lambda seconds: 1.0)    # a step costs the same
-    monkeypatch.setattr("ipt_mini.compare.FIRST", 2)
+    for module in "compare", "sequential":
+        monkeypatch.setattr(f"ipt_mini.{module}.FIRST", 2)
     monkeypatch.setattr("ipt_mini.compare.MOST", 2)
     boundaries.cache_clear()
     words = TINY.replace("--", "").split()
@@ -280,20 +281,20 @@ def test_from_a_notebook_with_a_term_that_is_a_function(world, quick, monkeypatc
     def mine(batch):
         return strength * batch.logits.square().mean()
     monkeypatch.setitem(LOSSES, "mine", mine)
-    result = train.compare_settings(config, "loss=+mine=9", 9.0)
+    result = compare_settings(config, "loss=+mine=9", 9.0)
     assert len(result.first) == 2 and result.first != result.second
     assert len(list((world / "runs/compare").glob("*/checkpoint.pt"))) == 4
     assert not list((world / "runs/compare").glob("*/metrics.json"))       # no test was read
     strength = 0.5
-    again = train.compare_settings(config, "loss=+mine=9", 9.0)
+    again = compare_settings(config, "loss=+mine=9", 9.0)
     assert again.first == result.first and again.second != result.second
     assert len(list((world / "runs/compare").glob("*/checkpoint.pt"))) == 6
     one = result._replace(first=[0], second=[0])
-    figures = list(train.tested(one))
+    figures = list(by_tests(one))
     assert [figure.metric for figure in figures] == [
         "test direct, %", "test imagine, %", "test oracle, %"]
     ipt = one._replace(pair=settings_of(config, "supervision=ipt"))
-    assert [figure.metric for figure in train.tested(ipt)] == [
+    assert [figure.metric for figure in by_tests(ipt)] == [
         "test imagine, %", "test oracle, %"]
 
 

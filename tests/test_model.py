@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from conftest import EXAMPLES
 
-import train
 from ipt_mini import generate
 from ipt_mini.config import Config, config_from
 from ipt_mini.errors import UserError
@@ -21,6 +20,8 @@ from ipt_mini.sequence import (ANSWER, IMAGINE, OPENER, QUERY, SUPERVISION, THIN
 from ipt_mini.tasks import TASKS, grid, load_tasks, make
 from ipt_mini.tasks.words import ID, WORDS
 from ipt_mini.tokenizer import Tokenizer
+from ipt_mini.training import (TrainingSet, completed, get_batch, get_lr, loss_terms, named,
+                               optimizers_of, train_step, training_of)
 
 N_WORDS, N_CODES, CODE_DIM = len(WORDS), 32, 16
 TEXTS = [*SUPERVISION, "imagine answer | think answer | answer", "think imagine answer | answer"]
@@ -540,12 +541,12 @@ def test_a_term_gets_all_that_a_step_knows(monkeypatch):
         return batch.logits.mean()
 
     kept = []
-    monkeypatch.setattr(train, "keep_freed_memory", lambda: kept.append(True))
+    monkeypatch.setattr("ipt_mini.training.keep_freed_memory", lambda: kept.append(True))
     monkeypatch.setitem(LOSSES, "look", look)
     training = training_for(Config(steps=10), "look=1")
     assert kept
-    train.train_step(training, 2)
-    rows = train.get_batch(2, training.run.config, training.sets[0])
+    train_step(training, 2)
+    rows = get_batch(2, training.run.config, training.sets[0])
     (batch,) = seen
     B, L = training.sets[0].targets[rows].shape
     assert torch.equal(batch.targets, training.sets[0].targets[rows])
@@ -558,17 +559,17 @@ def test_a_term_gets_all_that_a_step_knows(monkeypatch):
 
 # ----------------------------------------------------------------------------- a step of training
 def training_for(config, loss="", inputs=None, task="pt", device="cpu"):
-    """A Training as train.train makes it, with an untrained tokenizer and few examples."""
+    """A Training as training.train makes it, with an untrained tokenizer and few examples."""
     config = replace(config, task=task, n_train=64, n_val=16, loss=loss)
     torch.manual_seed(0)
     tokenizer = Tokenizer().requires_grad_(False).eval()
     torch.nn.init.normal_(tokenizer.codebook)
     tasks = load_tasks(task)
-    terms, _ = train.named(config, tasks)
-    training = train.training_of(config, tasks, tokenizer, terms, inputs)
+    terms, _ = named(config, tasks)
+    training = training_of(config, tasks, tokenizer, terms, inputs)
     model = training.run.model.to(device)
     tokenizer.to(device)
-    return training._replace(optimizers=train.optimizers_of(model, config),
+    return training._replace(optimizers=optimizers_of(model, config),
                              sets=on(device, training.sets))
 
 
@@ -595,7 +596,7 @@ def test_no_step_of_training_waits_for_a_value(supervision, loss):
     config = Config(supervision=supervision, steps=10)
     training = training_for(config, loss=loss, device="meta")
     for step in (0, 8):                                # with the curriculum and without
-        losses = train.train_step(training, step)
+        losses = train_step(training, step)
         assert losses.is_meta and losses.shape == (len(training.sets[0].terms),)
 
 
@@ -605,10 +606,10 @@ def test_a_step_follows_the_weighted_sum_of_the_terms():
     training = training_for(config, loss="answer=0.5@0:1@1,imagination=3")
     for optimizer in training.optimizers:
         optimizer.step = lambda: None                  # the weights stay
-    losses = train.train_step(training, 7)
+    losses = train_step(training, 7)
     moved = [p.grad.clone() for p in training.run.model.parameters() if p.grad is not None]
-    rows = train.get_batch(7, config, training.sets[0])
-    again = train.loss_terms(training, training.sets[0], rows, 7)
+    rows = get_batch(7, config, training.sets[0])
+    again = loss_terms(training, training.sets[0], rows, 7)
     assert torch.equal(again.detach(), losses)
     training.run.model.zero_grad()
     (0.85 * again[0] + 3 * again[1]).backward()
@@ -622,24 +623,24 @@ def test_a_step_follows_the_weighted_sum_of_the_terms():
 
 def test_learning_rate_is_a_plateau_then_a_straight_fall():
     config = Config(steps=100, cooldown=0.4)
-    rates = [train.get_lr(step, config) for step in range(101)]
+    rates = [get_lr(step, config) for step in range(101)]
     assert rates[:61] == [1] * 61 and rates[100] == 0
     assert np.allclose(np.diff(rates[60:]), -1 / 40)
-    assert train.get_lr(99, Config(steps=100, cooldown=0.0)) == 1
+    assert get_lr(99, Config(steps=100, cooldown=0.0)) == 1
     in_person = replace(config, views="first-person")
-    assert [train.get_lr(step, in_person) for step in range(101)] == [0.5 * x for x in rates]
+    assert [get_lr(step, in_person) for step in range(101)] == [0.5 * x for x in rates]
 
 
 def test_a_larger_grid_takes_the_recipe_of_first_person():
     def recipe_of(**settings):
-        config = train.completed(Config(task="pt", **settings), {"pt": TASKS["pt"]})
-        return config.steps, config.loss, train.get_lr(0, config)
+        config = completed(Config(task="pt", **settings), {"pt": TASKS["pt"]})
+        return config.steps, config.loss, get_lr(0, config)
     assert recipe_of(grid=7) == recipe_of(views="first-person") != recipe_of()
 
 
 def test_every_weight_is_learned_by_one_optimizer():
     model = new_model(Config(), [TASKS["pt"]], Tokenizer())
-    muon, adam = train.optimizers_of(model, Config(weight_decay=0.1))
+    muon, adam = optimizers_of(model, Config(weight_decay=0.1))
     groups = [[id(p) for p in optimizer.param_groups[0]["params"]] for optimizer in (muon, adam)]
     assert sorted(groups[0] + groups[1]) == sorted(id(p) for p in model.parameters())
     matrices = {id(p) for p in model.blocks.parameters() if p.dim() == 2}
@@ -651,7 +652,7 @@ def test_a_few_steps_learn():
     """The loss falls on one batch that is seen again and again."""
     config = Config(steps=40, batch_size=64, n_layer=1, n_embd=64, n_head=2, supervision="ipt")
     training = training_for(config, loss="answer=1,imagination=1")
-    losses = torch.stack([train.train_step(training, step) for step in range(40)]).sum(1)
+    losses = torch.stack([train_step(training, step) for step in range(40)]).sum(1)
     assert losses[-5:].mean() < 0.75 * losses[0]
 
 
@@ -692,13 +693,13 @@ def test_own_inputs_reach_the_model_and_the_targets_stay_true():
 
     training = training_for(Config(steps=10, n_layer=1), inputs=inputs)
     data = training.sets[0]
-    rows = train.get_batch(3, training.run.config, data)
-    blind = train.loss_terms(training, data, rows, 3)
+    rows = get_batch(3, training.run.config, data)
+    blind = loss_terms(training, data, rows, 3)
     assert torch.equal(seen[0][0], data.tokens[rows])
     by_hand = data._replace(tokens=torch.zeros_like(data.tokens))
-    assert torch.equal(blind, train.loss_terms(training._replace(inputs=None), by_hand, rows, 3))
-    train.loss_terms(training, data, rows, 3)
-    train.loss_terms(training, data, rows, 4)
+    assert torch.equal(blind, loss_terms(training._replace(inputs=None), by_hand, rows, 3))
+    loss_terms(training, data, rows, 3)
+    loss_terms(training, data, rows, 4)
     assert seen[0][1] == seen[1][1] != seen[2][1]      # random numbers by seed and step alone
 
 
@@ -731,24 +732,24 @@ def test_muon_is_that_of_torch(shape):
 def test_batches_come_in_uneven_shares_first_and_all_examples_later():
     config = Config(task="pt", n_train=640, steps=100, batch_size=64, curriculum=0.5)
     task, kind = TASKS["pt"], np.arange(640) % 4
-    data = train.TrainingSet(*[None] * 4, kind, task.CURRICULUM, 500, None, 100)
-    early = np.concatenate([kind[train.get_batch(step, config, data)] for step in range(50)])
+    data = TrainingSet(*[None] * 4, kind, task.CURRICULUM, 500, None, 100)
+    early = np.concatenate([kind[get_batch(step, config, data)] for step in range(50)])
     assert np.abs(np.bincount(early) / len(early) - task.CURRICULUM).max() < 0.03
     long = data._replace(steps=5000)                   # 500 steps at most
     for step, even in ((499, False), (500, True)):
-        shares = np.bincount(kind[train.get_batch(step, config, long)], minlength=4) / 64
+        shares = np.bincount(kind[get_batch(step, config, long)], minlength=4) / 64
         assert (shares.max() < 0.45) == even, step
     longer = long._replace(curriculum_steps=3000)      # half of the steps, then
     for step, even in ((2499, False), (2500, True)):
-        shares = np.bincount(kind[train.get_batch(step, config, longer)], minlength=4) / 64
+        shares = np.bincount(kind[get_batch(step, config, longer)], minlength=4) / 64
         assert (shares.max() < 0.45) == even, step
-    epoch = torch.cat([train.get_batch(step, config, data) for step in range(60, 70)])
+    epoch = torch.cat([get_batch(step, config, data) for step in range(60, 70)])
     assert sorted(epoch.tolist()) == list(range(640))
-    assert torch.equal(train.get_batch(3, config, data), train.get_batch(3, config, data))
+    assert torch.equal(get_batch(3, config, data), get_batch(3, config, data))
     other = replace(config, seed=1)
-    assert not torch.equal(train.get_batch(60, config, data), train.get_batch(60, other, data))
+    assert not torch.equal(get_batch(60, config, data), get_batch(60, other, data))
     even = data._replace(curriculum=None)
-    epoch = torch.cat([train.get_batch(step, config, even) for step in range(10)])
+    epoch = torch.cat([get_batch(step, config, even) for step in range(10)])
     assert sorted(epoch.tolist()) == list(range(640))
 
 

@@ -6,6 +6,8 @@ import pytest
 from conftest import EXAMPLES, ROOT, call
 
 README = (ROOT / "README.md").read_text()
+CODE = (ROOT / "docs/code.md").read_text()
+LISTED = re.compile(r"^([\w/]+\.py) {2,}\S", re.M)      # in its file trees
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 SCRIPTS = ("train.py", "eval.py", "data.py")
 SOURCES = [*ROOT.glob("*.py"), *(ROOT / "ipt_mini").rglob("*.py"), *EXAMPLES.glob("*.py")]
@@ -18,13 +20,20 @@ def commands_of(text):
 
 
 def test_file_tree_is_complete_and_true():
-    """One line a file, `path.py   what it is`, in one block of code."""
-    page = (ROOT / "docs/code.md").read_text()
-    listed = re.findall(r"^([\w/]+\.py) {2,}\S", page, re.M)
+    """One line a file, `path.py   what it is`."""
+    listed = LISTED.findall(CODE)
     there = {str(path.relative_to(ROOT)) for path in SOURCES if EXAMPLES not in path.parents}
     assert len(listed) == len(set(listed))
     assert there - {"ipt_mini/__init__.py"} <= set(listed)
     assert [path for path in listed if not (ROOT / path).exists()] == []
+
+
+def test_the_length_of_the_method_and_of_the_rest_is_true():
+    parts = re.findall(r"about ([\d,]+) lines:\n\n```\n(.*?)```", CODE, re.S)
+    assert len(parts) == 2
+    for said, files in parts:
+        length = sum(len((ROOT / path).read_text().splitlines()) for path in LISTED.findall(files))
+        assert abs(int(said.replace(",", "")) - length) <= 60, (said, length)
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,9 @@ import pytest
 import torch
 from conftest import EXAMPLES, ONE_THREAD, ROOT, TINY, TRAIN, call, refused, script, snapshot
 
-import train
-from ipt_mini import checkpoint
-from ipt_mini.checkpoint import load, save
+from ipt_mini import checkpoint, training
+from ipt_mini.checkpoint import FORMAT, load, save
 from ipt_mini.config import Config
-from ipt_mini.dataset import FORMAT
 from ipt_mini.errors import UserError, run_main
 from ipt_mini.evaluate import (OTHER_ANSWER, flip_test, imagination_quality, proportion,
                                replacement_test)
@@ -89,9 +87,9 @@ def test_run_folder_holds_what_it_should(run):
 
 def test_every_validation_draws_the_same_questions_of_its_own_split(world, quick, monkeypatch):
     drawn = []
-    monkeypatch.setattr(train.plots, "blocks", lambda blocks, path: drawn.append((blocks, path)))
+    monkeypatch.setattr(training.plots, "blocks", lambda blocks, path: drawn.append((blocks, path)))
     saved = checkpoint_of(world / "runs/good")["config"]
-    learnt = train.learn(Config(**{**saved, "out": "runs/watched"}))
+    learnt = training.learn(Config(**{**saved, "out": "runs/watched"}))
     texts = [text(query) for query in make(TASKS["pt"], "val", 4).query]
     assert len(drawn) == len(learnt.log) == 3
     for blocks, path in drawn:
@@ -108,10 +106,10 @@ def test_every_validation_draws_the_same_questions_of_its_own_split(world, quick
 
 def test_a_run_that_other_code_began_says_so(world, monkeypatch, capsys):
     config = Config(**checkpoint_of(world / "runs/good")["config"])
-    folder = str(train.learn(config).folder)
+    folder = str(training.learn(config).folder)
     assert "other code" not in capsys.readouterr().err
-    monkeypatch.setattr(train, "CODE", 7)
-    assert str(train.learn(config).folder) == folder
+    monkeypatch.setattr("ipt_mini.training.CODE", 7)
+    assert str(training.learn(config).folder) == folder
     assert f"{folder}: begun by other code; give a --name" in capsys.readouterr().err
 
 
@@ -122,7 +120,7 @@ def bits_of(saved):
 
 def test_progress_fits_into_100_columns_and_the_end_says_what_next(run, monkeypatch):
     postfix = "answer 0.41 imagination 0.00089 direct 0.49 imagine 0.99"
-    line = train.tqdm.format_meter(300, 2200, 200, ncols=100, bar_format=train.PROGRESS,
+    line = training.tqdm.format_meter(300, 2200, 200, ncols=100, bar_format=training.PROGRESS,
                                    prefix="pt-mixed-first_person-s0", postfix=postfix)
     assert len(line) <= 100 and postfix in line and "14%, 21:06 left" in line
     monkeypatch.chdir(run.parent.parent)
@@ -541,17 +539,17 @@ def test_train_from_a_notebook_with_a_term_of_ones_own(world, quick, monkeypatch
     monkeypatch.setitem(LOSSES, "mine", mine)
     config = {**asdict(Config()), **checkpoint_of(world / "runs/good")["config"],
               "loss": "+mine=0.2@0.3:0.5@0.6", "name": "notebook"}
-    folder = train.train(Config(**config))
+    folder = training.train(Config(**config))
     losses = metrics_of(world / folder)["log"][0]["losses"]
     assert set(losses) == {"answer", "imagination", "compass", "mine"}
     before = snapshot(world / folder)
-    assert train.train(Config(**config)) == folder
+    assert training.train(Config(**config)) == folder
 
     def mine(batch):  # noqa: F811: an edited cell
         return batch.logits.abs().mean()
     monkeypatch.setitem(LOSSES, "mine", mine)
     with pytest.raises(UserError, match="other settings or files.*'?mine"):
-        train.train(Config(**config))
+        training.train(Config(**config))
     assert snapshot(world / folder) == before
 
 

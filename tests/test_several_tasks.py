@@ -6,11 +6,11 @@ import torch
 from conftest import EXAMPLES, TINY, call, refused, stopped_at_save
 from test_model import training_for
 
-import train
 from ipt_mini.checkpoint import load
 from ipt_mini.config import Config
 from ipt_mini.run import load_run
 from ipt_mini.tasks import TASKS, load_tasks, make
+from ipt_mini.training import completed, get_batch, loss_terms, named, train_step, turns_of
 
 OWN = f"{EXAMPLES}/turn_around.py"
 JOINT = f"train.py --task mvc,{OWN} {TINY}"
@@ -26,27 +26,27 @@ def test_tasks_take_turns_each_with_its_own_loss():
         optimizer.step = lambda: None                  # the weights stay
     for step, (number, turn) in enumerate(training.turns[:4]):
         data = training.sets[number]
-        rows = train.get_batch(turn, training.run.config, data)
-        expected = train.loss_terms(training, data, rows, step).detach()
-        assert torch.equal(train.train_step(training, step), expected)
+        rows = get_batch(turn, training.run.config, data)
+        expected = loss_terms(training, data, rows, step).detach()
+        assert torch.equal(train_step(training, step), expected)
 
 
 def test_turns_are_as_frequent_as_the_tasks_need_and_evenly_spread():
-    assert train.turns_of([1800], 3) == [(0, 0), (0, 1), (0, 2)]
-    turns = train.turns_of([1000, 1800, 800], 3600)
+    assert turns_of([1800], 3) == [(0, 0), (0, 1), (0, 2)]
+    turns = turns_of([1000, 1800, 800], 3600)
     for task, share in enumerate((1000, 1800, 800)):
         mine = [turn for number, turn in turns if number == task]
         assert mine == list(range(share))
         when = [step for step, (number, _) in enumerate(turns) if number == task]
         apart = [b - a for a, b in zip(when, when[1:])]
         assert max(apart) - min(apart) <= 2 and abs(max(apart) - 3600 / share) < 2
-    few = train.turns_of([1000, 1800, 800], 36)
+    few = turns_of([1000, 1800, 800], 36)
     assert [sum(number == task for number, _ in few) for task in range(3)] == [10, 18, 8]
 
 
 def test_a_term_of_one_task_weighs_nothing_in_the_others():
     config = Config(task="pet,pt,mvc")
-    terms, _ = train.named(config, load_tasks(config.task))
+    terms, _ = named(config, load_tasks(config.task))
     assert len({tuple(of_task) for of_task in terms.values()}) == 1      # in one order
     weights = {name: of_task["compass"].weight(0.5) for name, of_task in terms.items()}
     assert weights["pet"] == weights["mvc"] == 0 < weights["pt"]
@@ -54,7 +54,7 @@ def test_a_term_of_one_task_weighs_nothing_in_the_others():
 
 def test_steps_are_the_sum_and_the_loss_stays_open():
     tasks = load_tasks("pet,pt,mvc")
-    config = train.completed(Config(task="pet,pt,mvc"), tasks)
+    config = completed(Config(task="pet,pt,mvc"), tasks)
     assert config.steps == sum(task.STEPS["cells"] for task in TASKS.values()) and config.loss == ""
 
 

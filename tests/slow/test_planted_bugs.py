@@ -73,7 +73,7 @@ BUGS = [
      "batch.losses_of[ANSWER])", "torch.arange(batch.targets.shape[1]))", "test_model.py"),
     ("the model imagines words", GENERATE,
      "slice(n_words, None), pick)", "slice(0, None), pick)", "test_model.py"),
-    ("batches are random draws: some examples are never seen", "train.py",
+    ("batches are random draws: some examples are never seen", "ipt_mini/training.py",
      "default_rng([config.seed, epoch]).permutation(n)",
      "default_rng([config.seed, epoch]).integers(0, n, n)", "test_model.py"),
     ("momentum before its update", "ipt_mini/muon.py",
