@@ -15,12 +15,13 @@ import torch.nn.functional as F
 
 from ipt_mini.config import Config
 from ipt_mini.dataset import tokenizer_pictures
-from ipt_mini.evaluate import decibels
+from ipt_mini.evaluate import decibels, usage
 from ipt_mini.own import load_own
+from ipt_mini.reader import nearest_glyph
 from ipt_mini.tasks import TASKS
 from ipt_mini.tasks.camera import draw
-from ipt_mini.tasks.grid import nearest_glyph, render
-from ipt_mini.tokenizer import TOKENIZER_STEPS, Tokenizer, to_images, train_tokenizer, usage
+from ipt_mini.tasks.grid import render
+from ipt_mini.tokenizer import TOKENIZER_STEPS, Tokenizer, to_images, train_tokenizer
 
 
 class Autoencoder(Tokenizer):

@@ -1,4 +1,4 @@
-"""Examples -> pixels -> codes -> Data."""
+"""Examples -> pixels -> codes -> Data, which `sequence` defines: what the model sees."""
 import zlib
 from typing import NamedTuple
 
@@ -78,22 +78,23 @@ def prepare(config, task, split, tokenizer, n_examples):
 
 
 def tokenizer_pictures(config, tasks, split, n_images):
-    """Pictures of all built-in tasks, and of `tasks`, by what draws them: {painter: Pictures}, with
-    `n_images` a task; `draw` is first. Of a folder alone, which brings its own painters, if there
-    is one."""
+    """What a tokenizer learns from: {painter: Pictures}, `n_images` a task and painter.
+    One tokenizer serves all built-in tasks of a world, and what `tasks` adds to them. A folder,
+    which has its own painters, has one of its own. In first person `draw` is the first painter."""
     rng = np.random.default_rng([config.data_seed, zlib.crc32(split.encode())])
     own = [task for task in tasks if task not in TASKS.values()]
-    cells = {paint: [] for paint in (draw, render, *(
-        painter(config, task, field) for task in own for field in ("imagination", "views")))}
-    for shown in own if config.data else [*TASKS.values(), *own]:
-        examples = make(shown, split, n_images, config.data_seed, config.grid)
+    seen_tasks = own if config.data else [*TASKS.values(), *own]
+    own_painters = [painter(config, task, field) for task in own
+                    for field in ("imagination", "views")]
+    cells = {paint: [] for paint in (draw, render, *own_painters)}
+    for task in seen_tasks:
+        examples = make(task, split, n_images, config.data_seed, config.grid)
         for paint, parts in cells.items():
-            mine = [getattr(examples, field) for field in FIELDS
-                    if painter(config, shown, field) == paint]
-            mine = [part.reshape(-1, *part.shape[-2:]) for part in mine]
-            if mine:
-                mine = np.concatenate(mine)
-                parts.append(mine[rng.permutation(len(mine))[:n_images]])
+            arrays = [getattr(examples, field) for field in FIELDS
+                      if painter(config, task, field) == paint]
+            if arrays:
+                drawn_so = np.concatenate([part.reshape(-1, *part.shape[-2:]) for part in arrays])
+                parts.append(drawn_so[rng.permutation(len(drawn_so))[:n_images]])
     groups = {paint: np.concatenate(parts) for paint, parts in cells.items() if parts}
     return {paint: Pictures(group, *(torch.from_numpy(paint(group, rng)) for _ in range(2)))
             for paint, group in groups.items()}

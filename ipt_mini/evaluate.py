@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from ipt_mini import plots
 from ipt_mini.dataset import tokenizer_pictures
 from ipt_mini.generate import DECODES, decode, decodes_of
+from ipt_mini.reader import nearest_glyph
 from ipt_mini.run import answer_ids, load_run, pick_device
 from ipt_mini.sequence import ANSWER, IMAGINE, layout, pack
 from ipt_mini.tasks.examples import splits
-from ipt_mini.tasks.grid import NOISE, OBJECT, nearest_glyph, render
+from ipt_mini.tasks.grid import NOISE, OBJECT, render
 from ipt_mini.tasks.words import UNREADABLE, text, vocabulary
-from ipt_mini.tokenizer import usage
 
 
 OTHER_ANSWER = "one with another answer"
@@ -284,6 +284,13 @@ def tokenizer_report(run, path):
     used, perplexity = usage(all_codes, K)
     plots.blocks([*blocks, codes_by_use(tokenizer, all_codes)], path)
     return dict(report, codebook_usage=round(used, 3), codebook_perplexity=round(perplexity, 2))
+
+
+def usage(codes, n_codes):
+    """(codebook_usage, codebook_perplexity) over all `codes` given: share of codes used, exp(H)."""
+    share = torch.bincount(codes.flatten(), minlength=n_codes) / codes.numel()
+    entropy = -torch.xlogy(share, share).sum()
+    return (share > 0).float().mean().item(), entropy.exp().item()
 
 
 def codes_by_use(tokenizer, codes, most=64):

@@ -1,6 +1,6 @@
 """Ways to answer: directly, after an imagined view, the true one, or a thought in words.
 
-Each decode reads the prefix at once (prefill) and then one token at a time, with keys and values
+A decode reads all that is given at once (prefill), then each token of its own, with keys and values
 cached. The answer is the most likely of all answer words of the task.
 Shape letters: B examples, T tokens, P = h * w cells of the imagination.
 """
@@ -37,7 +37,7 @@ class Stream:
 
     def open(self, segment):
         """Append the token that opens a segment."""
-        self.push(torch.full_like(self.pose[:, 0, :1], OPENER[segment]))
+        self.push(torch.full_like(self.pose[:, 0, :1], OPENER[segment]))         # (B, 1)
 
     def predict(self):
         """Logits (B, V) of the token that follows all that were pushed."""

@@ -19,7 +19,7 @@ class LossInput(NamedTuple):
     """All that a loss may look at."""
     logits: torch.Tensor       # (B, L, V)
     targets: torch.Tensor      # (B, L) token ids
-    losses_of: dict            # segment -> (n,) indices of its positions among the L
+    losses_of: dict            # {segment: (n,) which of the L predict a part of it}
     n_words: int               # the token id of code 0
     hidden: torch.Tensor = None        # (B, L, C) what the logits were computed from
     project: torch.nn.Module = None    # a layer C -> D, for terms on hidden states
@@ -33,7 +33,7 @@ def cross_entropy(batch, here):
 
 
 def answer(batch):
-    """CE(answer): the paper's second term."""
+    """CE(answer): the paper's second term. In `mixed` the mean over both branches."""
     return cross_entropy(batch, batch.losses_of[ANSWER])
 
 
@@ -78,21 +78,24 @@ class Term(NamedTuple):
 
 
 def carried(name, branches):
-    """Has one of the branches the segment that a term is about?"""
+    """Has one of the branches the segment that a term is about? For one of your own, which may be
+    about any, each has."""
     return any(SEGMENT_OF.get(name, ANSWER) in branch for branch in branches)
 
 
 def complete_loss(spec, branches, default):
-    """The text for `parse_loss`: the terms of `default` that these branches can carry if `spec` is
-    empty, those and `spec` if it begins with +."""
-    default = ",".join(part for part in default.split(",")
-                       if carried(part.partition("=")[0], branches))
-    return f"{default},{spec[1:]}" if spec.startswith("+") else spec or default
+    """The text for `parse_loss`: `spec` alone; or, if it is empty, the terms of `default` that
+    these branches can carry; or, if it begins with +, both."""
+    default = ",".join(item for item in default.split(",")
+                       if carried(item.partition("=")[0], branches))
+    if spec.startswith("+"):
+        return f"{default},{spec[1:]}"
+    return spec or default
 
 
 def from_notebook(spec):
     """{name: function} of those terms of a loss that a notebook has put into LOSSES."""
-    named = [part.rpartition("=")[0] for part in spec.removeprefix("+").split(",")]
+    named = [item.rpartition("=")[0] for item in spec.removeprefix("+").split(",")]
     return {name: LOSSES[name] for name in named
             if name in LOSSES and name not in BUILT_IN}
 
@@ -107,31 +110,31 @@ def parse_loss(spec, branches):
     if any(LOSSES.get(name) is not function for name, function in BUILT_IN.items()):
         raise UserError(f"LOSSES: give your term a name other than {', '.join(BUILT_IN)}")
     terms = {}
-    for part in spec.split(","):
-        where, _, weight = part.rpartition("=")
-        name = where.rpartition(":")[2]
+    for item in spec.split(","):
+        term, _, weight = item.rpartition("=")
+        name = term.rpartition(":")[2]
         if name in terms:
-            raise UserError(f"--loss {part}: {name!r} is named twice")
-        if not is_own(where) and where not in LOSSES:
-            raise UserError(f"--loss {part}: there is {', '.join(LOSSES)}, or FILE.py:FUNCTION, "
+            raise UserError(f"--loss {item}: {name!r} is named twice")
+        if not is_own(term) and term not in LOSSES:
+            raise UserError(f"--loss {item}: there is {', '.join(LOSSES)}, or FILE.py:FUNCTION, "
                             "each with =WEIGHT")
-        if not carried(where, branches):
-            raise UserError(f"--loss {part}: no such segment is trained here, so there is nothing "
+        if not carried(term, branches):
+            raise UserError(f"--loss {item}: no such segment is trained here, so there is nothing "
                             "to learn from")
-        function = load_own(where) if is_own(where) else LOSSES[where]
-        terms[name] = Term(function, *parse_weight(part, weight))
+        function = load_own(term) if is_own(term) else LOSSES[term]
+        terms[name] = Term(function, *parse_weight(item, weight))
     return terms
 
 
-def parse_weight(part, text):
+def parse_weight(item, text):
     """'0.2@0.5:1@0.7' -> ([0.2, 1], [0.5, 0.7]); '1' -> ([1], [0])."""
     points = [point.partition("@") for point in text.split(":")]
     try:
         values = [float(value) for value, _, _ in points]
         parts = [float(at or 0) for _, _, at in points]
     except ValueError:
-        raise UserError(f"--loss {part}: write TERM=NUMBER or TERM=A@0.3:B@0.5") from None
+        raise UserError(f"--loss {item}: write TERM=NUMBER or TERM=A@0.3:B@0.5") from None
     rising = parts == sorted(parts) and all(0 <= at <= 1 for at in parts)
     if not rising or not all(0 <= value < float("inf") for value in values):
-        raise UserError(f"--loss {part}: weights must be 0 or more, at parts 0 to 1 that rise")
+        raise UserError(f"--loss {item}: weights must be 0 or more, at parts 0 to 1 that rise")
     return values, parts

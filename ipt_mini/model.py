@@ -2,7 +2,8 @@
 
 Pre-norm blocks with RMSNorm, multi-query attention by `scaled_dot_product_attention` with normed
 queries and keys, ReLU, no biases.
-Shape letters: B sequences, T tokens, C = n_embd, H heads of D = C / H, V = vocab_size.
+Shape letters: B sequences, T tokens, C = n_embd, H heads of D = C / H, V = vocab_size; in `embed`
+V views of P cells.
 """
 import torch
 import torch.nn.functional as F
@@ -41,8 +42,8 @@ class Attention(nn.Module):
         self.q = nn.Linear(C, C, bias=False)
         self.kv = nn.Linear(C, 2 * self.head_dim, bias=False)
         self.out = nn.Linear(C, C, bias=False)
-        # Norms of fixed length cap the attention logits at sqrt(D): too flat to pick one cell
-        # of many. A gain that is learned lets a head sharpen.
+        # Normed q and k have length sqrt(D), so no logit q.k / sqrt(D) is above sqrt(D): too flat
+        # to pick one cell of many. A gain that is learned lets a head sharpen.
         self.gain = nn.Parameter(torch.ones(H, 1, self.head_dim))
 
     def forward(self, x, mask, cache=None, at=EVERYWHERE):
@@ -137,13 +138,14 @@ class Model(nn.Module):
         where = where + self.row(row) + self.col(col)
         where = where + self.next_row(next_row) + self.next_col(next_col)
         x = self.token(tokens) + where             # (B, T, C) + (T, C)
-        if start == 0:                             # the views come first, all of one size
-            heading, row, col = pose.unbind(-1)
-            camera = self.heading(heading) + self.camera_row(row) + self.camera_col(col)
-            cells = layout.n_view_tokens // pose.shape[1]
-            camera = camera.repeat_interleave(cells, 1)                    # (B, V * P, C)
+        if start == 0:                             # the first call has all views, at the front
+            heading, camera_row, camera_col = pose.unbind(-1)
+            camera = self.heading(heading) + self.camera_row(camera_row)
+            camera = camera + self.camera_col(camera_col)
+            n_cells = layout.n_view_tokens // pose.shape[1]
+            camera = camera.repeat_interleave(n_cells, 1)                  # (B, V * P, C)
             others = x.shape[1] - camera.shape[1]
-            x = x + F.pad(camera, (0, 0, 0, others))
+            x = x + F.pad(camera, (0, 0, 0, others))                       # zeros for the others
         return x
 
     def states(self, tokens, pose, layout, at=EVERYWHERE, cache=None):

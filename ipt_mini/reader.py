@@ -1,16 +1,54 @@
-"""An independent reader of first-person pictures: which cells does a picture show?
+"""Which cells does a picture show? Readers that know nothing of codes and questions.
 
-Trained on true pictures alone; it never sees a code or a question. It misreads a few true pictures
-too: things hide each other. Cells need no reader, `grid.nearest_glyph` compares them with glyphs.
+In cells `nearest_glyph` compares with the glyphs. In first person a Reader is trained on true
+pictures alone; it misreads a few of them, too: things hide each other.
 Shape letters: B pictures, N cells a side, P = N * N, S pixels a side, W * W pixels of a window.
 """
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 from tqdm import trange
 
-from ipt_mini.tasks.camera import windows
-from ipt_mini.tasks.grid import NAMES
+from ipt_mini.tasks.camera import BACK, EYE, compass_at, screen
+from ipt_mini.tasks.grid import GLYPHS, NAMES, from_viewer, viewer_cell
+
+
+def nearest_glyph(pixels):
+    """Read pixels (..., 8H, 8W, 3) as cells (..., H, W): the glyph at least squared distance."""
+    *lead, h, w, _ = pixels.shape
+    rows, cols = h // 8, w // 8
+    tiles = pixels.reshape(*lead, rows, 8, cols, 8, 3)
+    tiles = np.moveaxis(tiles, -4, -3)                               # (..., rows, cols, 8, 8, 3)
+    tiles = tiles.reshape(*lead, rows, cols, 192)
+    tiles = tiles.astype(np.float32) / 255
+    glyphs = GLYPHS.reshape(-1, 192)
+    glyphs = glyphs.astype(np.float32) / 255
+    # |a - b|^2 = |a|^2 - 2ab + |b|^2, and |a|^2 does not depend on the glyph.
+    distance = (glyphs ** 2).sum(1) - 2 * tiles @ glyphs.T
+    return distance.argmin(-1).astype(np.uint8)
+
+
+def windows(n, side=12):
+    """(P, side * side): for each cell the pixels, row * S + column, around the upright glyph there,
+    one and a half times its size. The viewer's own cell has its compass."""
+    down, aside = screen(n)                                          # (S,) each
+    ahead, right = from_viewer(np.arange(n * n)[:, None], n)         # (P, 1) each
+    far = ahead + BACK * n
+    part = (np.arange(side) + 0.5) / side * 1.5 - 0.75               # of the glyph, 0 its middle
+    row = nearest((EYE * n - 0.5 + part) / far, down)                # (P, side)
+    col = nearest((right + part) / far, aside)
+    compass_rows, compass_cols = compass_at(n)
+    pixels = np.arange(side) * 8 // side
+    row[viewer_cell(n)] = compass_rows.start + pixels
+    col[viewer_cell(n)] = compass_cols.start + pixels
+    pixel = row[:, :, None] * len(down) + col[:, None]
+    return pixel.reshape(n * n, -1)
+
+
+def nearest(values, axis):
+    """Index (P, side) of the nearest number on an axis (S,) for each of the values (P, side)."""
+    return np.abs(values[:, :, None] - axis).argmin(2)
 
 
 class Reader(nn.Module):

@@ -21,10 +21,9 @@ from ipt_mini.errors import UserError, blame
 from ipt_mini.generate import DECODES, decode, decodes_of
 from ipt_mini.model import Model
 from ipt_mini.own import is_own
-from ipt_mini.reader import Reader
+from ipt_mini.reader import Reader, nearest_glyph
 from ipt_mini.tasks.camera import draw
 from ipt_mini.tasks.folder import MOST_CODES, MOST_WORDS
-from ipt_mini.tasks.grid import nearest_glyph
 from ipt_mini.tasks.words import text, vocabulary
 from ipt_mini.tokenizer import Tokenizer
 

@@ -5,9 +5,10 @@
                   | <answer>                             a branch that answers directly
 
 The prefix carries no loss: views, which attend to each other and to the query, and the query, which
-sees no views. What follows it is a branch: causal, made of segments. A token that names the segment
-opens it, its content follows, and each token predicts the next piece of content: <imagine> predicts
-c1, c1 predicts c2, <answer> the answer. The answer itself is never an input.
+sees no views (but with --answer-sees-views). What follows it is a branch: causal, made of segments.
+A token that names the segment opens it, its content follows, and each token predicts the next piece
+of content: <imagine> predicts c1, c1 predicts c2, <answer> the answer. The answer itself is never
+an input.
 With several branches (`mixed`) each of them follows the same prefix and none sees another: one pass
 trains all ways of answering at once.
 
@@ -51,11 +52,11 @@ def branches_of(supervision):
 
 def imagining_order(h, w):
     """Order (P,) in which the cells of a picture are imagined: the compass at the viewer's feet,
-    then from the last cell to the first.
+    then from the last cell to the first. Maps and photographs, which have none, take it too.
 
-    The compass leads because where to look has to be found in views and query alone: later, it
-    could be read off the true cells before it, and would be learnt that way only. Rows from near to
-    far, because a wall has to be known before what it hides."""
+    The compass leads because where to look has to be found in views and query alone: if it came
+    later, the true cells before it, which training shows, would tell, and the model would learn
+    that way only. Rows from near to far, because a wall has to be known before what it hides."""
     viewer = (h - 1) * w + w // 2
     backwards = torch.arange(h * w).flip(0)
     return torch.cat([torch.tensor([viewer]), backwards[backwards != viewer]])
@@ -104,7 +105,7 @@ class Layout(NamedTuple):
     mask: torch.Tensor         # (T, T) bool: may row attend to column?
     n_view_tokens: int         # V * h * w; they come first
     loss_at: torch.Tensor      # (L,) positions that predict something
-    losses_of: dict            # segment -> indices (n,) into loss_at
+    losses_of: dict            # {segment: (n,) which of these L predict a part of it}
 
 
 def cells_of(h, w):
@@ -120,7 +121,7 @@ def places(data, branches):
     h, w = data.imagination.shape[1:]
     imagined = [cells_of(h, w)[i] for i in imagining_order(h, w)]
 
-    result = prefix
+    result = prefix.copy()
     for number, branch in enumerate(branches, 1):
         for segment in branch:
             if segment == IMAGINE:
@@ -152,9 +153,10 @@ def attention_mask(segment, branch, answer_sees_views=False):
     """(T, T) bool: may the token of a row attend to that of a column?  segment, branch: (T,).
 
     views and query v q, one imagined cell c, `mixed`: two branches behind one prefix. An answer
-    after an imagination does not look at the views. Nor does the query, at which it looks: else it
-    may count, say, in the views, and the picture is decoration. What it still knows of them has
-    come through <imagine> and the cells. With answer_sees_views both 0 are 1, as in the paper.
+    after an imagination does not look at the views. Nor does the query, at which it looks: else
+    the query could count in the views, say, and the answer would not need the picture. What the
+    answer still knows of the views has come through <imagine>, the cells, and a thought in the same
+    branch. With answer_sees_views both 0 are 1, as in the paper.
 
                             v q  i c a  a
         v view              1 1  . . .  .
@@ -169,7 +171,7 @@ def attention_mask(segment, branch, answer_sees_views=False):
     mask = (branch == 0) | ((branch[:, None] == branch) & causal)
     if not answer_sees_views:
         has_imagined = torch.isin(branch, branch[segment == IMAGINE])
-        blind = (segment == QUERY) | (segment == ANSWER) & has_imagined
+        blind = (segment == QUERY) | ((segment == ANSWER) & has_imagined)
         mask &= ~(blind[:, None] & (segment == VIEW))
     return mask
 

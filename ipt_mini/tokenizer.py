@@ -1,8 +1,8 @@
-"""The image tokenizer, a small VQ-VAE: 8 x 8 pixels -> one code -> 8 x 8 pixels.
+"""The image tokenizer, a small VQ-VAE: a patch of 8 x 8 pixels -> one code -> 8 x 8 pixels.
 
 VQ-VAE: van den Oord et al. 2017 (arXiv 1711.00937); the EMA codebook is its appendix A.1.
-Shape letters: B images, H x W pixels, h = H / 8 and w = W / 8 codes, D dimensions of a code,
-K codes in the codebook, M vectors to quantize.
+Shape letters: B images, H x W pixels, h = H / patch and w = W / patch codes, D dimensions of a
+code, K codes in the codebook, M vectors to quantize.
 
 A tokenizer of your own (`--tokenizer FILE.py:NAME`) is a module that is made from the name of the
 world, see SIZES, and has n_codes (K), codebook (K, D), decoder, encode, decode and loss as they are
@@ -160,16 +160,9 @@ def to_images(pixels):
     return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def usage(codes, n_codes):
-    """(codebook_usage, codebook_perplexity) over all `codes` given: share of codes used, exp(H)."""
-    share = torch.bincount(codes.flatten(), minlength=n_codes) / codes.numel()
-    entropy = -torch.xlogy(share, share).sum()
-    return (share > 0).float().mean().item(), entropy.exp().item()
-
-
-def train_tokenizer(make, pictures, seed=0, steps=400, batch=32, muon_lr=0.05, adam_lr=3e-3):
-    """A tokenizer, made by `make()`. pictures: a list of one or two Pictures; every fourth batch is
-    of the last."""
+def train_tokenizer(make, pictures, seed=0, steps=400, batch=32):
+    """A tokenizer, made by `make()`. pictures: a list of one or two Pictures. Every fourth batch is
+    of the last: in first person those are maps, whose glyphs are few."""
     g = torch.Generator().manual_seed(seed)
     device = pictures[0].pixels.device
     with torch.random.fork_rng(devices=[]):             # the layers start from this seed alone
@@ -177,8 +170,11 @@ def train_tokenizer(make, pictures, seed=0, steps=400, batch=32, muon_lr=0.05, a
         model = make().to(device)
     kernels = [p for p in model.parameters() if p.dim() > 1]
     biases = [p for p in model.parameters() if p.dim() < 2]
-    optimizers = [kernels and Muon(kernels, muon_lr), biases and torch.optim.AdamW(biases, adam_lr)]
-    optimizers = [one for one in optimizers if one]
+    optimizers = []                                     # one of your own may lack kernels or biases
+    if kernels:
+        optimizers.append(Muon(kernels, lr=0.05))
+    if biases:
+        optimizers.append(torch.optim.AdamW(biases, lr=3e-3))
     falling = [torch.optim.lr_scheduler.LambdaLR(one, lambda step: min(1, 2 - 2 * step / steps))
                for one in optimizers]
     for step in trange(steps, desc="tokenizer", leave=False, disable=None):

@@ -58,7 +58,7 @@ class Training(NamedTuple):
     turns: list                # of each step, see `turns_of`
     val: dict                  # {name of a task: (Examples, Data)}, for validation
     inputs: Callable           # changes the tokens that the model reads, or None
-    loss_terms: Callable       # the function of that name
+    loss_terms: Callable       # the function of that name; with torchrun it averages gradients, too
 
 
 def turns_of(shares, steps):
@@ -66,9 +66,9 @@ def turns_of(shares, steps):
     share of the steps, evenly spread: it is the turn of the one that is most behind."""
     shares, done, turns = np.divide(shares, sum(shares)), np.zeros(len(shares), int), []
     for step in range(1, steps + 1):
-        task = int((shares * step - done).argmax())
-        turns.append((task, int(done[task])))
-        done[task] += 1
+        number = int((shares * step - done).argmax())
+        turns.append((number, int(done[number])))
+        done[number] += 1
     return turns
 
 
@@ -166,7 +166,7 @@ def timed(seconds, stage):
 
 
 def check_finite(losses, model, end, folder):
-    """Stop at a number that is none, before it is saved: the last checkpoint is good."""
+    """Stop at NaN or infinity before it is saved: the last checkpoint is good."""
     values = dict(losses, weights=sum(p.detach().sum() for p in model.parameters()).item())
     bad = ", ".join(name for name, value in values.items() if not math.isfinite(value))
     if bad:
@@ -174,12 +174,23 @@ def check_finite(losses, model, end, folder):
                         "from before that: lower --muon-lr or the weight in --loss", 1)
 
 
+def train_steps(training, first, end, bar):
+    """Learn from the steps first .. end - 1: {name of a loss term: its mean}."""
+    training.run.model.train()
+    losses = []
+    for step in range(first, end):
+        losses.append(train_step(training, step))
+        bar.update()
+    means = mean_over_processes(torch.stack(losses).mean(0)).tolist()
+    return dict(zip(training.sets[0].terms, means))
+
+
 def fit(training, saved, seconds, line, **kept):
     """Stage 2: train the model, from the checkpoint `saved` on; the log, a row a validation.
     line: of the terminal, for the progress bar."""
-    run, optimizers, sets, val = training.run, training.optimizers, training.sets, training.val
+    run = training.run
     config, model, folder = run.config, run.model, run.path
-    parts, first, log = [model, *optimizers], 0, []
+    parts, first, log = [model, *training.optimizers], 0, []
     if saved:
         with blame(folder / "checkpoint.pt"):
             first, log = saved["step"], saved["log"]
@@ -190,27 +201,23 @@ def fit(training, saved, seconds, line, **kept):
                ncols=min(100, get_terminal_size().columns))
     while first < config.steps:
         end = min(config.steps, first - first % config.eval_every + config.eval_every)
-        losses = []
         with timed(seconds, "training"):
-            model.train()
-            for step in range(first, end):
-                losses.append(train_step(training, step))
-                bar.update()
-            means = mean_over_processes(torch.stack(losses).mean(0)).tolist()
-            means = dict(zip(sets[0].terms, means))
+            means = train_steps(training, first, end, bar)
         check_finite(means, model, end, folder)
         with timed(seconds, "validation"):
-            accuracy, pictures = validate(run, val)
+            accuracy, pictures = validate(run, training.val)
         log.append(dict(step=end, seconds=seconds["training"], losses=means, val=accuracy))
         bar.set_postfix_str(" ".join(f"{name} {x:.2g}" for name, x in (means | accuracy).items()
                                      if not name.startswith(NOT_IN_PROGRESS)))
         states = [part.state_dict() for part in parts]
+        if end == config.steps:                    # nobody resumes: no optimizers
+            states = states[:1]
         save(folder / "checkpoint.pt", config=asdict(config), step=end, log=log, seconds=seconds,
-             tokenizer=run.tokenizer.state_dict(),
-             parts=states if end < config.steps else states[:1], **kept)
-        with timed(seconds, "validation"):
-            for name, blocks in pictures.items() if rank_and_size()[0] == 0 else ():
-                plots.blocks(blocks, folder / f"{name}.png")
+             tokenizer=run.tokenizer.state_dict(), parts=states, **kept)
+        if rank_and_size()[0] == 0:
+            with timed(seconds, "validation"):
+                for name, blocks in pictures.items():
+                    plots.blocks(blocks, folder / f"{name}.png")
         first = end
     bar.close()
     return log
@@ -218,7 +225,7 @@ def fit(training, saved, seconds, line, **kept):
 
 def completed(config, tasks):
     """The Config with the loss and the number of steps that its tasks give, where it has none.
-    The loss only if there is one task: each has a weight of its own for the answer."""
+    Of several tasks each keeps a loss of its own, so the Config's text stays as it is."""
     if len(tasks) == 1:
         config = replace(config, loss=loss_of(config, *tasks.values()))
     return replace(config, steps=config.steps or sum(steps_alone(config, tasks)))
@@ -252,7 +259,7 @@ def training_of(config, tasks, tokenizer, terms, inputs=None, folder=None):
     turns = turns_of(steps_alone(config, tasks), config.steps)
     sets, val = [], {}
     for number, one in enumerate(run.for_each_task()):
-        steps = sum(task == number for task, _ in turns)
+        steps = sum(whose == number for whose, _ in turns)
         sets.append(training_set(one, terms[one.name], steps))
         val[one.name] = one.prepare("val", config.n_val)
     return Training(run, optimizers_of(model, config), sets, turns, val, inputs,

@@ -7,11 +7,11 @@ from ipt_mini.checkpoint import get_reader
 from ipt_mini.config import Config
 from ipt_mini.dataset import prepare, tokenizer_pictures
 from ipt_mini.generate import DECODES, decode
-from ipt_mini.reader import Reader, train_reader
+from ipt_mini.reader import Reader, train_reader, windows
 from ipt_mini.run import Run, answer_ids, new_model
 from ipt_mini.sequence import imagining_order
 from ipt_mini.tasks import TASKS, make
-from ipt_mini.tasks.camera import BACK, compass_at, draw, windows
+from ipt_mini.tasks.camera import BACK, compass_at, draw
 from ipt_mini.tasks.grid import (DARK, FLOOR, GLYPHS, NAMES, OBJECT, PAINT, VIEWER, WALL, X,
                                  from_viewer, viewer_cell)
 from ipt_mini.tokenizer import Tokenizer

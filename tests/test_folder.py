@@ -22,7 +22,7 @@ from ipt_mini.evaluate import other_answers, reading
 from ipt_mini.run import load_run, new_model
 from ipt_mini.tasks import load_task, make, splits
 from ipt_mini.tasks.folder import TYPES, UNKNOWN, Folder
-from ipt_mini.tasks.grid import nearest_glyph
+from ipt_mini.reader import nearest_glyph
 from ipt_mini.tasks.words import NOTHING, UNREADABLE, text, vocabulary
 from ipt_mini.tokenizer import Tokenizer
 

@@ -12,10 +12,11 @@ from conftest import EXAMPLES
 
 from ipt_mini.errors import UserError
 from ipt_mini.evaluate import other_answers
+from ipt_mini.reader import nearest_glyph
 from ipt_mini.tasks import TASKS, load_task, make, splits
 from ipt_mini.tasks.examples import split_of
 from ipt_mini.tasks.grid import (DARK, FLOOR, GLYPHS, MID, NAMES, OBJECT, ONE, ROUTE, TWO, VIEWER,
-                                 WALL, X, look, nearest_glyph, render)
+                                 WALL, X, look, render)
 from ipt_mini.tasks.words import (COMPASS, ID, NOTHING, OBJECT_WORD, UNREADABLE, ZERO, text,
                                   vocabulary)
 

@@ -7,14 +7,13 @@ dark. At the bottom is the compass, as in the cells.
 On the screen, `aside` and `down` are 0 straight ahead: a point that is `far` from the camera,
 `right` of it and `height` above the floor is at aside = right / far, down = (EYE - height) / far.
 Shape letters: B pictures, N cells a side of a view, P = N * N, S = 8 (N + 1) pixels a side of a
-picture: N + 1 codes.
+picture. That is N + 1 codes: the compass has a row of its own, and the picture stays a square.
 """
 from functools import lru_cache
 
 import numpy as np
 
-from ipt_mini.tasks.grid import (DARK, FLOOR, GLYPHS, OBJECT, WALL, X, from_viewer, lit,
-                                 viewer_cell)
+from ipt_mini.tasks.grid import DARK, FLOOR, GLYPHS, OBJECT, WALL, X, lit, viewer_cell
 
 BACK, EYE = 2.0, 1.6          # of the camera: steps behind the viewer, height; in parts of N
 WIDE = 0.5 / BACK             # half the width of the screen, as `aside`: the viewer's row fills it
@@ -22,13 +21,14 @@ CLEAR = 255                   # no colour: what is behind shows
 
 
 def compass_at(n):
-    """The rows and columns of pixels that show the compass: those of one code, bottom centre."""
+    """The rows and columns of pixels that show the compass: those of one code in the last row, just
+    to the right of the middle."""
     left = (n + 1) // 2 * 8
     return slice(8 * n, 8 * n + 8), slice(left, left + 8)
 
 
 @lru_cache
-def _screen(n):
+def screen(n):
     """(down, aside), each (S,): of the pixels' rows and columns. The screen reaches from the top of
     a wall in the last row to the near edge of the viewer's cell, above the compass."""
     top = (EYE * n - 1) / (BACK * n + n - 1)
@@ -43,33 +43,31 @@ def _layers(n):
     """What a pixel may show, from back to front: the floor, then what stands upright, row by row.
     A layer is (cell (S, S), P where it has none, texel (S, S): row * 8 + column in its glyph)."""
     back, eye = BACK * n, EYE * n
-    down, aside = _screen(n)
-    far = eye / down[:, None]                            # of the floor's points
-    right = far * aside
-    ahead = far - back + 0 * right
-    step = np.round(ahead)
-    layers = [_layer(n, step, right, step - ahead)]
-    for step in range(n - 1, -1, -1):
-        far = step + back
-        height = (eye - down * far)[:, None]
-        right = far * aside + 0 * height
-        layers.append(_layer(n, step, right, 0.5 - height))
+    down, aside = np.meshgrid(*screen(n), indexing="ij")            # (S, S) each
+    far = eye / down                                     # of the floor's points
+    ahead = far - back
+    row_ahead = np.round(ahead)
+    layers = [_layer(n, row_ahead, far * aside, row_ahead - ahead)]
+    for row_ahead in range(n - 1, -1, -1):               # of what stands there
+        far = row_ahead + back
+        height = eye - down * far
+        layers.append(_layer(n, row_ahead, far * aside, 0.5 - height))
     return layers
 
 
-def _layer(n, ahead, right, below):
-    """ahead: steps from the viewer to the cells; right, below (S, S): of a point, in steps from the
-    middle of the view and from that of its glyph."""
+def _layer(n, row_ahead, right, below):
+    """row_ahead: of the cells, in steps from the viewer, (S, S) or one number. Of a pixel's point:
+    right (S, S): steps to the right of the viewer; below (S, S): steps below the glyph's middle."""
     column = np.round(right)
-    inside = (ahead >= 0) & (ahead < n) & (np.abs(column) <= n // 2) & (np.abs(below) < 0.5)
-    cell = np.where(inside, (n - 1 - ahead) * n + n // 2 + column, n * n)
+    inside = (row_ahead >= 0) & (row_ahead < n) & (np.abs(column) <= n // 2) & (np.abs(below) < 0.5)
+    cell = np.where(inside, (n - 1 - row_ahead) * n + n // 2 + column, n * n)
     row, col = (np.floor(8 * (part + 0.5)).clip(0, 7) for part in (below, right - column))
     return cell.astype(int), (row * 8 + col).astype(int)
 
 
 def _paint():
-    """(palette (colours, 3), lying, standing): the latter (kinds, 64), a colour for each pixel of a
-    glyph."""
+    """(palette (colours, 3), lying, standing). The last two (kinds, 64): a colour of the palette
+    for each pixel of a glyph."""
     palette, colour = np.unique(GLYPHS.reshape(-1, 3), axis=0, return_inverse=True)
     colour = colour.reshape(-1, 64).astype(np.uint8)
     paper = colour[FLOOR, 0]
@@ -101,17 +99,3 @@ def draw(views, rng=None):
     rows, columns = compass_at(n)
     picture[:, rows, columns] = GLYPHS[cells[:, viewer_cell(n)]]
     return lit(picture, rng).reshape(*lead, *picture.shape[1:])
-
-
-def windows(n, side=12):
-    """(P, side * side): for each cell the pixels, row * S + column, around the upright glyph there,
-    one and a half times its size. The viewer's own cell has its compass."""
-    down, aside = _screen(n)
-    ahead, right = from_viewer(np.arange(n * n), n)
-    far = (ahead + BACK * n)[:, None]
-    part = (np.arange(side) + 0.5) / side * 1.5 - 0.75               # of the glyph, 0 its middle
-    row = np.abs(((EYE * n - 0.5 + part) / far)[:, :, None] - down).argmin(2)
-    col = np.abs(((right[:, None] + part) / far)[:, :, None] - aside).argmin(2)
-    here = [one.start + np.arange(side) * 8 // side for one in compass_at(n)]
-    row[viewer_cell(n)], col[viewer_cell(n)] = here
-    return (row[:, :, None] * len(down) + col[:, None]).reshape(n * n, -1)

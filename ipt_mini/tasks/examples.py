@@ -1,14 +1,22 @@
 """What an example is, and how a balanced data set of them is made.
 
-A task is a module with NAME, ANSWERS, KINDS, CHANCE, OWN_WORDS, MAPS, STEPS, CURRICULUM,
-CURRICULUM_STEPS, LOSS, WORLDS (settings by split; "train" serves those that are not named) and four
-functions. MAPS: fields that are drawn from above in any world. Steps of training and terms of the
-loss are given by recipe, see Config.
+A task is a module. What it has:
+    NAME                  in full
+    ANSWERS, KINDS        words that may answer; kinds of question, which are equally frequent
+    CHANCE                share of right answers of one who guesses
+    OWN_WORDS             words beyond the common vocabulary
+    MAPS                  fields of Examples that are drawn from above in any world
+    STEPS, LOSS           steps of training, terms of the loss, by recipe ("cells", "first-person")
+    CURRICULUM            shares of the KINDS early in training, or None: even
+    CURRICULUM_STEPS      for how many steps at most
+    WORLDS                settings of `questions` by split; "train" serves those not named
+and four functions:
     questions(rng, b, n, **world) -> Examples, at most b of them, on scenes of n x n cells
     rule(views, query, imagination) -> the answer (B,) that the imagination shows
     flip(examples) -> (query, imagination): the opposite question, and what is to be imagined for it
     balance(examples) -> (key, label), each (B,): no key shall tell the label
-A task that has `examples` instead gives those that there are: a Folder. Its rule and flip are None.
+A Folder is a task whose examples are fixed: it has `examples` instead of `questions`; its rule and
+flip are None.
 """
 import zlib
 from typing import NamedTuple
@@ -78,6 +86,7 @@ def split_of(scene):
     turned = [np.rot90(w, k) for w in (weights, weights.T) for k in range(4)]
     numbers = scene.reshape(b, -1) @ np.reshape(turned, (8, n * n)).T          # mod 2 ** 64
     lowest = numbers.min(1)                            # the same for all symmetries
+    # The lowest of eight is small: spread it over all 64 bits. The top three are the bucket.
     mixed = (lowest ^ (lowest >> np.uint64(31))) * np.uint64(0x9E3779B97F4A7C15)
     bucket = (mixed >> np.uint64(61)).astype(int)      # 0 .. 7
     return np.where(bucket < 6, 0, bucket - 5)
@@ -90,10 +99,10 @@ def balanced(rng, task, examples):
     for _ in range(3):
         key, label = task.balance(examples)
         n_labels = label.max() + 1
-        cell = key * n_labels + label
-        by_key = np.bincount(cell, minlength=(key.max() + 1) * n_labels).reshape(-1, n_labels)
+        pair = key * n_labels + label
+        by_key = np.bincount(pair, minlength=(key.max() + 1) * n_labels).reshape(-1, n_labels)
         second = np.sort(by_key, 1)[:, -2]
-        examples = thinned(rng, examples, cell, second[key])
+        examples = thinned(rng, examples, pair, second[key])
         if not len(examples.answer):
             raise UserError(f"{task.NAME}: balanced, no question is left: the key that `balance` "
                             "gives tells the label")
@@ -104,6 +113,7 @@ def balanced(rng, task, examples):
 
 
 def thinned(rng, examples, group, wanted):
-    """About `wanted` examples of each group of equal integers (B,), drawn at random."""
-    count = np.bincount(group)[group]
-    return examples.take(rng.random(len(group)) * count < wanted)
+    """About so many examples of each group of equal integers (B,), drawn at random. wanted: one
+    number, or (B,) that of each example's group."""
+    size = np.bincount(group)[group]
+    return examples.take(rng.random(len(group)) * size < wanted)

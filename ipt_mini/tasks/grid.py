@@ -5,14 +5,15 @@ the viewer stands at the bottom centre and looks up the picture; what is hidden,
 or unobserved is DARK. The viewer's own cell is a compass: its needle points north.
 Shape letters here and in the tasks: B examples, N cells a side, P = N * N.
 A cell as a number is row * N + column, a pose heading * P + cell.
-Headings: 0 north (up), 1 east, 2 south, 3 west; a turn right is +1.
+A heading is one of NORTH (up), EAST, SOUTH, WEST; a turn right is +1.
 """
 from functools import lru_cache
 
 import numpy as np
 
 # ---------------------------------------------------------------- kinds of cell and their glyphs
-MARKS = {  # one hex byte a row, one bit a pixel; the last four are the viewer's compass
+MARKS = {  # one hex byte a row, one bit a pixel; the last four, by the viewer's heading, are its
+    # compass, whose needle points north: to the left for a viewer who faces east
     "dark": "ffffffffffffffff", "floor": "0000000000000000",
     "wall": "fb00df00fb00df00", "x": "c3e77e3c3c7ee7c3",
     "route": "0000181818180000", "one": "1838781818187e00",
@@ -25,11 +26,12 @@ COLOURS = {"red": (214, 48, 49), "green": (0, 148, 82),
            "blue": (35, 99, 235), "pink": (222, 80, 205)}
 NAMES = [*MARKS, *(f"{colour}-{shape}" for shape in SHAPES for colour in COLOURS)]
 DARK, FLOOR, WALL, X, ROUTE, ONE, TWO, MID, VIEWER = range(9)
+NORTH, EAST, SOUTH, WEST = range(4)
 OBJECT = len(MARKS)                                    # ids from here on are objects
 N_KINDS = len(NAMES) - OBJECT
 PAINT = {**COLOURS, "dark": (24, 25, 34), "wall": (148, 112, 92)}
 INK, PAPER = (30, 30, 40), (236, 229, 214)             # of all others, and below the paint
-NOISE, BRIGHTNESS = 8, 0.1                             # +- grey levels a pixel; +- share a cell
+NOISE, BRIGHTNESS = 8, 0.1                             # grey levels, -8 to 7; +- share a cell
 
 
 def _glyph(name):
@@ -68,21 +70,8 @@ def lit(pixels, rng):
     tiles = _LIT[brightness, tiles]
     noise = np.frombuffer(rng.bytes(tiles.size), np.uint8)
     noise = noise.reshape(tiles.shape) % (2 * NOISE)
-    tiles = tiles + noise - np.uint8(NOISE)
+    tiles = tiles + noise - np.uint8(NOISE)              # uint8 may wrap round, and comes back
     return tiles.reshape(pixels.shape)
-
-
-def nearest_glyph(pixels):
-    """Read pixels (..., 8H, 8W, 3) as cells (..., H, W): the glyph at least squared distance."""
-    *lead, h, w, _ = pixels.shape
-    tiles = pixels.reshape(*lead, h // 8, 8, w // 8, 8, 3)
-    tiles = np.moveaxis(tiles, -4, -3)
-    tiles = tiles.reshape(*lead, h // 8, w // 8, 192)
-    tiles = tiles.astype(np.float32) / 255
-    glyphs = GLYPHS.reshape(-1, 192).astype(np.float32) / 255
-    # |a - b|^2 = |a|^2 - 2ab + |b|^2, and |a|^2 does not depend on the glyph.
-    distance = (glyphs ** 2).sum(1) - 2 * tiles @ glyphs.T
-    return distance.argmin(-1).astype(np.uint8)
 
 
 # ------------------------------------------------------------------------------- what can be seen
@@ -95,8 +84,9 @@ def in_world(pose, ahead, right, n):
     """The world cell so many steps ahead and to the right of a pose; P where there is none."""
     heading, cell = np.divmod(pose, n * n)
     row, col = np.divmod(cell, n)
-    d_row = np.array([-1, 0, 1, 0])[heading]           # one step ahead; (d_col, -d_row) is one
-    d_col = np.array([0, 1, 0, -1])[heading]           # step to the right
+    # One step ahead is (d_row, d_col), one step to the right (d_col, -d_row).
+    d_row = np.array([-1, 0, 1, 0])[heading]
+    d_col = np.array([0, 1, 0, -1])[heading]
     row = row + ahead * d_row + right * d_col
     col = col + ahead * d_col - right * d_row
     inside = (row >= 0) & (row < n) & (col >= 0) & (col < n)
@@ -117,7 +107,8 @@ def _between(n):
         ahead, right = from_viewer(target, n)
         steps = max(ahead, abs(right))
         for s in range(1, steps):
-            # Half cells round towards the middle line: left and right stay mirror images.
+            # The nearest cell; of two, the farther one ahead and the one nearer to the middle
+            # aside, so that left and right stay mirror images.
             up = (2 * ahead * s + steps) // (2 * steps)
             aside = (2 * abs(right) * s + steps - 1) // (2 * steps)
             row, col = n - 1 - up, n // 2 + aside * np.sign(right)
@@ -171,7 +162,7 @@ def shows(cells, things):
 
 # ------------------------------------------------------------------------------------ random scenes
 def pick(rng, allowed):
-    """Index (B,) of a random True in each row of `allowed` (B, k); of any if there is none."""
+    """Index (B,) of a random True in each row of `allowed` (B, k); 0 if there is none."""
     return (rng.random(allowed.shape, np.float32) * allowed).argmax(1)
 
 
@@ -199,7 +190,7 @@ def scatter(rng, n, things, walls, taken):
     things = np.concatenate([things, bricks], 1)
     k = things.shape[1]
     assert k + taken.shape[1] <= n * n, f"{k} things do not fit into a grid of {n}"
-    blocked = marked(taken, n * n + 1)[:, :-1]
+    blocked = marked(taken, n * n)
     lots = rng.random((b, n * n), np.float32) + blocked              # the k lowest get the things
     scene = np.full((b, n * n), FLOOR, np.uint8)
     lowest = np.argpartition(lots, k - 1, 1)[:, :k]

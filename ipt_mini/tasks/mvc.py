@@ -21,9 +21,9 @@ OWN_WORDS = ()
 MAPS = ("imagination",)         # fields that are seen from above, in first person too
 STEPS = {"cells": 1000, "first-person": 1200}    # of the model's training, by recipe
 CURRICULUM = CURRICULUM_STEPS = None    # shares of the kinds early in training; None: even
-# Its terms, of which a run takes those that it can carry.
+# Terms of the loss and their weights, see PET.
 LOSS = dict.fromkeys(("cells", "first-person"), "answer=1,imagination=1,cot=1")
-WORLDS = {  # walls and objects per 25 cells; how many views show a cell of the map, on average
+WORLDS = {  # walls and objects per 25 cells; views that show a cell of the map, on average at most
     "train": dict(walls=(1, 3), objects=8, overlap=3.0),
     "dense": dict(walls=(3, 5), objects=11, overlap=3.0),
     "apart": dict(walls=(1, 3), objects=8, overlap=1.5),
@@ -118,7 +118,7 @@ def flip(examples):
 
 
 def balance(examples):
-    """(key, label): the label's distribution is evened out for each key.
+    """(key, label): for no key one label alone is the most frequent.
     The key holds the counts of all views, sorted: whoever only adds them up learns little."""
     per_view = has_shape(examples.views, examples.query).sum((2, 3))                     # (B, V)
     counts = np.sort(np.minimum(per_view, 5), 1)

@@ -6,21 +6,22 @@ the view from the new pose, made only of cells that the first view shows. Answer
 import numpy as np
 
 from ipt_mini.tasks.examples import Examples
-from ipt_mini.tasks.grid import (FLOOR, X, distinct_objects, from_viewer, look, pick, scatter,
-                                 shows, viewer_cell)
-from ipt_mini.tasks.words import CLOSER, LEFT, OBJECT_WORD, UNREADABLE, ZERO, phrase
+from ipt_mini.tasks.grid import (EAST, FLOOR, WEST, X, distinct_objects, from_viewer, look, pick,
+                                 scatter, shows, viewer_cell)
+from ipt_mini.tasks.words import CLOSER, LEFT, OBJECT_WORD, RIGHT, UNREADABLE, ZERO, phrase
 
 NAME = "perspective taking"
 ANSWERS = ("left", "right", "closer", "further")
+# The answer, or the object's side here and there, in the order of `fitting`.
 KINDS = ("closer", "further", "left>left", "left>right", "right>left", "right>right")
 CHANCE = 0.5
 OWN_WORDS = ()
 MAPS = ()                       # fields that are seen from above, in first person too
 STEPS = {"cells": 1000, "first-person": 3000}    # of the model's training, by recipe
 CURRICULUM = CURRICULUM_STEPS = None    # shares of the kinds early in training; None: even
-# Its terms, of which a run takes those that it can carry. The answer has 0.2 early on: first
-# imagine, then answer. In first person imagining takes longer, and beside a weight of 5 it is never
-# learnt.
+# Terms of the loss and their weights: that of the answer is 0.2 up to 20% of the steps and rises to
+# 5 at 30%: first imagine, then answer. A run leaves out terms that it does not train. In first
+# person imagining takes longer, and beside a weight of 5 it is never learnt.
 LOSS = {"cells": "answer=0.2@0.2:5@0.3,imagination=1,cot=1",
         "first-person": "answer=0.2@0.5:1@0.7,imagination=1,cot=1"}
 WORLDS = {  # walls and objects per 25 cells; steps from the viewer to X, as a part of the side
@@ -38,14 +39,13 @@ def questions(rng, b, n, walls, objects, steps):
     things = distinct_objects(rng, b, n, objects)
     scene = scatter(rng, n, things, walls, taken=start[:, None])
     observed, _ = look(scene, start)
-    empty = observed.copy()
-    empty[:, -1, n // 2] = FLOOR                         # the same, once the viewer has left
 
-    may_be_x = (empty == FLOOR).reshape(b, -1) & reachable(n, steps)
+    free = observed.reshape(b, -1) == FLOOR
+    may_be_x = free & reachable(n, steps)
     x = pick(rng, may_be_x)
+    turn = rng.integers(0, 2, b)                         # 0 left, 1 right
+    imagination = from_x(observed, x, turn)
     observed.reshape(b, -1)[rows, x] = X
-    turn = rng.integers(0, 2, b)                         # 0 left: west, 1 right: east
-    imagination, _ = look(empty, np.where(turn == 0, 3, 1) * n * n + x)
 
     # The kind is drawn first, then an object that both views show and for which it is true.
     kind = rng.integers(0, len(KINDS), b)
@@ -70,6 +70,16 @@ def questions(rng, b, n, walls, objects, steps):
     return examples.take(fits.any(1) & may_be_x.any(1))
 
 
+def from_x(observed, x, turn):
+    """What a viewer sees who walks to cell x (B,) of the observed views and turns: (B, N, N)."""
+    b, n, _ = observed.shape
+    empty = observed.reshape(b, -1).copy()
+    empty[:, viewer_cell(n)] = FLOOR                     # the viewer has left
+    np.put_along_axis(empty, x[:, None], FLOOR, 1)       # and stands where the X was
+    heading = np.where(turn == 0, WEST, EAST)
+    return look(empty.reshape(b, n, n), heading * n * n + x)[0]
+
+
 def fitting(kind, ahead, right, new_ahead, new_right):
     """(B, k) bool: has a question of this kind a clear answer, for an object at these places?"""
     gain = np.hypot(ahead, right) - np.hypot(new_ahead, new_right)
@@ -91,11 +101,12 @@ def place(ahead, right):
     return phrase("ahead", ahead + ZERO, LEFT + (right >= 0), np.abs(right) + ZERO)
 
 
-def find(cells, kind):
-    """(ahead, right) of the first cell of each `kind`, (B,) or (B, k), in views (B, N, N)."""
+def find(cells, things):
+    """(ahead, right) of the first cell with each of `things` (B,) or (B, k) in views (B, N, N)."""
     b, n, _ = cells.shape
-    flat = cells.reshape(b, *[1] * (kind.ndim - 1), n * n)
-    return from_viewer((flat == kind[..., None]).argmax(-1), n)
+    room_for_k = [1] * (things.ndim - 1)
+    flat = cells.reshape(b, *room_for_k, n * n)
+    return from_viewer((flat == things[..., None]).argmax(-1), n)
 
 
 def rule(views, query, imagination):
@@ -116,16 +127,11 @@ def rule(views, query, imagination):
 
 def flip(examples):
     """(query, imagination) of the same questions with the other turn at X."""
-    b, n, _ = examples.scene.shape
+    observed = examples.views[:, 0]
     query = examples.query.copy()
-    query[:, TURN] = 2 * LEFT + 1 - query[:, TURN]
-    empty = examples.views[:, 0].copy()
-    is_x = empty == X
-    x = is_x.reshape(b, -1).argmax(1)
-    empty[is_x] = FLOOR
-    empty[:, -1, n // 2] = FLOOR
-    heading = np.where(query[:, TURN] == LEFT, 3, 1)
-    return query, look(empty, heading * n * n + x)[0]
+    query[:, TURN] = LEFT + RIGHT - query[:, TURN]
+    x = (observed == X).reshape(len(observed), -1).argmax(1)
+    return query, from_x(observed, x, query[:, TURN] - LEFT)
 
 
 def balance(examples):

@@ -1,10 +1,10 @@
 """PT, path tracing: from a map with a route 1 -> 2, imagine the side view at its midpoint M.
 
 Query: "walk 1 to 2 look left red-ball blue-box green-cone pink-star ?" with four objects of the
-map. On each side of the route one of them can be seen from M and a wall hides one. So neither the
-side nor the sight alone tells the answer, the one that is seen on the side asked for. The
-imagination is the first-person view at M, facing sideways (not a drawing of the route). Answer: the
-object's name.
+map. On each side of the route one of them can be seen from M and a wall hides one. The answer is
+the one that is seen on the side asked for: two are seen and two are on that side, so neither fact
+alone is enough. The imagination is the egocentric view at M, facing sideways (not a drawing of the
+route). Answer: the object's name.
 """
 from functools import lru_cache
 from itertools import product
@@ -15,7 +15,8 @@ from ipt_mini.tasks.examples import Examples
 from ipt_mini.tasks.grid import (FLOOR, MID, OBJECT, ONE, ROUTE, TWO, VIEWER, WALL,
                                  distinct_objects, from_viewer, in_world, look, marked, pick,
                                  scatter, shows)
-from ipt_mini.tasks.words import ID, LEFT, NORTH, NOTHING, OBJECT_WORD, UNREADABLE, ZERO, phrase
+from ipt_mini.tasks.words import (HEADING_WORD, ID, LEFT, NOTHING, OBJECT_WORD, RIGHT, UNREADABLE,
+                                  ZERO, phrase)
 
 NAME = "path tracing"
 ANSWERS = tuple(word for word in ID if "-" in word)
@@ -28,12 +29,12 @@ STEPS = {"cells": 1800, "first-person": 3000}    # of the model's training, by r
 # lies, the way walked, left or right. Evenly drawn, none of them alone tells anything about it, and
 # gradient descent, in batches of 64, hardly finds a beginning.
 CURRICULUM = (0.72, 0.13, 0.13, 0.02)
-CURRICULUM_STEPS = 2000         # it takes at most
-# Its terms, of which a run takes those that it can carry. First imagine, then answer. In cells,
-# with less for the answer, what finds a picture's cells is of no use to the direct answer.
+CURRICULUM_STEPS = 2000         # at this step even shares begin at the latest
+# Terms and their weights, see PET. In cells, with less weight for the answer, the direct answer
+# does not learn from what imagining has learnt.
 LOSS = {"cells": "answer=0.3@0.15:4@0.25,imagination=1,compass=1,cot=1",
         "first-person": "answer=0.02@0.4:2@0.5,imagination=1,compass=1,cot=1"}
-WORLDS = {  # walls (beside 2 next to M) and objects per 25 cells; cells of a route, with its ends
+WORLDS = {  # walls (and up to 2 next to M), objects per 25 cells; a route has one of these lengths
     "train": dict(walls=(2, 4), objects=8, lengths=(3, 5)),
     "dense": dict(walls=(4, 6), objects=9, lengths=(3, 5)),
     "longer": dict(walls=(2, 4), objects=8, lengths=(7,)),
@@ -58,8 +59,8 @@ def _routes(lengths):
             route = np.concatenate([one, [(0, 0)], two])
             if _readable(route):
                 rest = longest - half
-                marked = np.column_stack([route, marks])
-                routes.append(np.pad(marked, ((rest, rest), (0, 0)), mode="edge"))
+                with_marks = np.column_stack([route, marks])
+                routes.append(np.pad(with_marks, ((rest, rest), (0, 0)), mode="edge"))
     return np.array(routes)
 
 
@@ -84,7 +85,7 @@ def questions(rng, b, n, walls, objects, lengths):
     fair = fair.all(0)
     route, marks, scene = route[fair], marks[fair], scene[fair]
     heading, mid, gaze = heading[fair], mid[fair], gaze[:, fair]
-    at = np.concatenate([seen_at, hidden_at])[:, fair].T             # (B, 4)
+    at = np.concatenate([seen_at, hidden_at])[:, fair].T     # (B, 4): seen left, right; hidden ...
     b = len(scene)
     rows = np.arange(b)
     things = distinct_objects(rng, b, n, objects)
@@ -105,8 +106,8 @@ def questions(rng, b, n, walls, objects, lengths):
         imagination=imagination,
         answer=things[rows, side] + OBJECT_WORD,
         cot=phrase("mid row", mid // n + ZERO, "column", mid % n + ZERO,
-                   "heading", (heading + 2 * reverse) % 4 + NORTH,
-                   "gaze", gaze + NORTH,
+                   "heading", (heading + 2 * reverse) % 4 + HEADING_WORD,
+                   "gaze", gaze + HEADING_WORD,
                    "see", names_in(imagination, things.shape[1])),
         kind=2 * reverse + turn,
         scene=scene)
@@ -120,22 +121,22 @@ def random_routes(rng, b, n, lengths):
     ahead, right, marks = np.moveaxis(chosen, 2, 0)
     poses = np.arange(4 * n * n)
     two_aside = in_world(poses, 0, np.array([[2], [-2]]), n)
-    inside = (two_aside < n * n).all(0)
-    at_mid = rng.choice(poses[inside], b)
+    has_room = (two_aside < n * n).all(0)
+    at_mid = rng.choice(poses[has_room], b)
     cells = in_world(at_mid[:, None], ahead, right, n)
     inside = (cells < n * n).all(1)
     return cells[inside], marks[inside], at_mid[inside]
 
 
 def walls_around(rng, n, walls, route, poses):
-    """Scenes (B, N, N) of random walls; on each side of M one is next to it, and hides much."""
+    """Scenes (B, N, N) of random walls. On each side of M one is next to it and hides much, unless
+    the route is there."""
     b = len(route)
     scene = scatter(rng, n, np.zeros((b, 0), int), walls, taken=route)
     for pose in poses:
         aside = rng.integers(-1, 2, b)
         cell = in_world(pose, 1, aside, n)
-        may_be = (cell < n * n) & (cell[:, None] != route).all(1)
-        rows = np.flatnonzero(may_be)
+        rows = np.flatnonzero((cell[:, None] != route).all(1))
         scene.reshape(b, -1)[rows, cell[rows]] = WALL
     return scene
 
@@ -143,7 +144,7 @@ def walls_around(rng, n, walls, route, poses):
 def two_places(rng, scene, route, pose):
     """Two free cells on one side of the route: (one that is seen from M, one that a wall hides, are
     there both?), each (B,).
-    The places themselves tell nothing: every pair is as frequent as the reverse one."""
+    The places themselves tell nothing: a pair is as frequent as the same two places swapped."""
     b, n, _ = scene.shape
     rows = np.arange(b)
     ahead, right = from_viewer(np.arange(n * n), n)
@@ -154,16 +155,16 @@ def two_places(rng, scene, route, pose):
     _, source = look(scene, pose, camera=True)
     seen = marked(source, n * n + 1)[at]
     free = free_cells(scene, route)[at]
-    one = pick(rng, free & seen)
-    other = pick(rng, free & ~seen)
+    shown = pick(rng, free & seen)
+    hidden = pick(rng, free & ~seen)
     fair = (free & seen).any(1) & (free & ~seen).any(1)
 
     place = ahead * n + np.abs(right)                    # left and right count alike
-    pair = place[one] * n * n + place[other]
-    reverse = place[other] * n * n + place[one]
+    pair = place[shown] * n * n + place[hidden]
+    swapped = place[hidden] * n * n + place[shown]
     count = np.bincount(pair[fair], minlength=n ** 4)
-    fair &= rng.random(b) * count[pair] < count[reverse]
-    return cells[rows, one], cells[rows, other], fair
+    fair &= rng.random(b) * count[pair] < count[swapped]     # the frequent one is thinned
+    return cells[rows, shown], cells[rows, hidden], fair
 
 
 def free_cells(scene, taken):
@@ -193,8 +194,8 @@ def names_in(view, k):
 
 
 def rule(views, query, imagination):
-    """The one candidate that the imagination shows, as a word (B,); UNREADABLE if not just one, or
-    if one is next to M, where no question has one."""
+    """The candidate that the imagination shows, as a word (B,). UNREADABLE if it shows none or
+    several, or one next to M, where no question puts any."""
     candidates = query[:, CANDIDATES]
     shown = shows(imagination, candidates - OBJECT_WORD)
     next_to_m = shows(imagination[:, -2:], candidates - OBJECT_WORD).any(1)
@@ -205,7 +206,7 @@ def rule(views, query, imagination):
 def flip(examples):
     """(query, imagination) of the same questions with left and right swapped."""
     query = examples.query.copy()
-    query[:, TURN] = 2 * LEFT + 1 - query[:, TURN]
+    query[:, TURN] = LEFT + RIGHT - query[:, TURN]       # left for right, right for left
     b, _, n, _ = examples.views.shape
     mid = (examples.views.reshape(b, -1) == MID).argmax(1)               # M on the map
     gaze = examples.imagination[:, -1, n // 2].astype(int) - VIEWER      # the compass

@@ -13,7 +13,8 @@ PLAIN = ("nothing left right closer further how many at x turn is or ? walk to l
 WORDS = [*OPENERS, *map(str, range(10)), *COMPASS, *PLAIN, *SHAPES, *NAMES[OBJECT:]]
 ID = {word: i for i, word in enumerate(WORDS)}
 # The first of a row of words: add a number, a heading, 1 for the second of two options, a shape.
-ZERO, NORTH, LEFT, CLOSER, BALL = (ID[w] for w in ("0", "north", "left", "closer", "ball"))
+ZERO, HEADING_WORD, LEFT, CLOSER, BALL = (ID[w] for w in ("0", "north", "left", "closer", "ball"))
+RIGHT = LEFT + 1
 NOTHING = ID["nothing"]
 OBJECT_WORD = ID[NAMES[OBJECT]] - OBJECT      # + the cell id of an object = the word that names it
 UNREADABLE = -1                               # no word: what a rule says of a picture it can't read

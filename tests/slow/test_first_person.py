@@ -9,10 +9,10 @@ from conftest import EXAMPLES, TINY, call
 from ipt_mini.config import Config
 from ipt_mini.dataset import tokenizer_pictures
 from ipt_mini.evaluate import decibels
-from ipt_mini.reader import train_reader
+from ipt_mini.reader import nearest_glyph, train_reader
 from ipt_mini.tasks import TASKS, make
 from ipt_mini.tasks.camera import draw
-from ipt_mini.tasks.grid import nearest_glyph, render
+from ipt_mini.tasks.grid import render
 from ipt_mini.tokenizer import TOKENIZER_STEPS, Tokenizer, train_tokenizer
 
 CONFIG = Config(views="first-person")

@@ -12,7 +12,8 @@ from ipt_mini.config import Config
 from ipt_mini.dataset import tokenizer_pictures
 from ipt_mini.evaluate import decibels
 from ipt_mini.tasks import TASKS
-from ipt_mini.tasks.grid import GLYPHS, nearest_glyph, render
+from ipt_mini.reader import nearest_glyph
+from ipt_mini.tasks.grid import GLYPHS, render
 from ipt_mini.tokenizer import Tokenizer, train_tokenizer
 
 pytestmark = pytest.mark.slow
