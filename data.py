@@ -165,7 +165,8 @@ def main():
             load_task(options.task))
     if options.split not in splits(task):
         raise UserError(f"--split {options.split!r}: there is {', '.join(splits(task))}")
-    path = Path(options.out or f"preview-{name_of(options.data or options.task)}.png")
+    name = Path(options.data).resolve().name if options.data else name_of(options.task)
+    path = Path(options.out or f"preview-{name}.png")
     if path.is_fifo():                             # to open one waits for a reader
         raise UserError(f"--out {path}: a pipe; name a file")
     began = time.perf_counter()

@@ -14,19 +14,30 @@ from dataclasses import asdict, dataclass
 from ipt_mini.checkpoint import write_json
 from ipt_mini.config import DEVICES, Settings, parse, setting
 from ipt_mini.evaluate import evaluate, flip_test, lines, replacement_test
-from ipt_mini.generate import DECODES, Decode, decodes_of
+from ipt_mini.generate import DECODES, Decode, Decoded, decodes_of
 from ipt_mini.own import is_own, load_own
 from ipt_mini.run import load_run, machine, pick_device
 from ipt_mini.tasks import splits
 
 
+def own_decode(name):
+    """A Decode of the user's own; whatever it does wrong ends in one line with its name."""
+    decode = load_own(name)
+    if not isinstance(decode, Decode) or not isinstance(decode.branch, tuple):
+        raise UserError(f"--decode {name}: no Decode(function, branch) with a tuple of segments", 1)
+
+    @blame(f"--decode {name}")
+    def checked(*args):
+        decoded = decode.function(*args)
+        if not isinstance(decoded, Decoded):
+            raise TypeError("it returns a Decoded")
+        return decoded
+    return decode._replace(function=checked)
+
+
 def decode_named(run, name):
     """{name: function} of a decode; UserError if a segment of its branch was never trained."""
-    decode = load_own(name) if is_own(name) else DECODES.get(name)
-    if is_own(name):
-        if not isinstance(decode, Decode):
-            raise UserError(f"--decode {name}: no Decode(function, branch)", 1)
-        decode = decode._replace(function=blame(f"--decode {name}")(decode.function))
+    decode = own_decode(name) if is_own(name) else DECODES.get(name)
     branches = run.config.branches
     if decode is None or not set(decode.branch) <= set().union(*branches):
         raise UserError(f"--decode {name!r}: {run.path}, trained with {run.config.supervision}, "
@@ -38,7 +49,7 @@ def decode_named(run, name):
 
 def splits_named(run, names):
     """The splits that a text names, with commas; None for an empty one."""
-    for name in filter(None, names.split(",")):
+    for name in names.split(",") if names else ():
         if name not in splits(run.task):
             raise UserError(f"--splits {name!r}: there is {', '.join(splits(run.task))}")
     return names.split(",") if names else None
@@ -57,6 +68,12 @@ def evaluate_one(run, options):
     write_json(run.path / f"{run.titled('eval')}.json", {**about, **report})
 
 
+def right(figures):
+    if not figures["n"]:
+        return "fits no question"
+    return "right {accuracy}% [{low}, {high}] n {n}".format(**figures)
+
+
 def replace_one(run, options):
     """The replacement test and the flip test of a run."""
     if "imagine" not in decodes_of(run.config.branches):
@@ -70,12 +87,10 @@ def replace_one(run, options):
     for r in rows:
         follows = (f"follows it in {r['follows']}% of the {r['n_readable']} that imply an answer"
                    if r["n_readable"] else "implies no answer")
-        print(f"picture: {r['picture']:24} right {r['accuracy']}% [{r['low']}, {r['high']}] "
-              f"n {r['n']}, {follows}")
+        print(f"picture: {r['picture']:24} {right(r)}, {follows}")
     flips = flip_test(run, data, examples)
     for r in flips:
-        print(f"opposite question, {r['decode']}: right {r['accuracy']}% [{r['low']}, {r['high']}] "
-              f"n {r['n']}, still the old answer {r['stays']}%")
+        print(f"opposite question, {r['decode']}: {right(r)}, still the old answer {r['stays']}%")
     write_json(run.path / f"{run.titled('replace')}.json",
                dict(machine=machine(), split=names[0], rows=rows, flips=flips))
 

@@ -9,7 +9,8 @@ from ipt_mini.errors import UserError, blame, quiet_imports, run_main  # isort: 
 if __name__ == "__main__":
     quiet_imports()                                # those below are slow
 import os
-from dataclasses import asdict, dataclass, replace
+import shlex
+from dataclasses import asdict, dataclass, fields, replace
 
 from ipt_mini.checkpoint import read_metrics
 from ipt_mini.compare import by_tests, compare_settings
@@ -34,10 +35,15 @@ class Options(Config):
     final: bool = setting(False, "then read the test split of the runs that were compared")
 
 
+def check_used(options, name, for_it):
+    """UserError for a flag that only means something beside another one, `name`."""
+    for other in for_it:
+        if not getattr(options, name) and getattr(options, other) != getattr(Options, other):
+            raise UserError(f"--{other}: only with --{name}")
+
+
 def train_seeds(config, seeds, jobs):
     """Train seeds 0 .. N-1 side by side."""
-    if config.out or config.seed:
-        raise UserError("--seeds: without --out and --seed")
     config = replace(config, device=pick_device(config.device))
     make_shared(config)
     side_by_side(train, [replace(config, seed=seed) for seed in range(seeds)], jobs)
@@ -49,13 +55,13 @@ def tell(folder):
     with blame(folder / "metrics.json"):
         for line in lines({name: f for name, f in metrics.items() if name.startswith("test")}):
             print(line)
-        print(f"{folder}: {metrics['minutes']['all']} minutes in all; see samples.png, "
-              "curve.png and tokenizer.png there")
+        print(f"{folder}: {metrics['minutes']['all']} minutes in all; see its pictures: samples, "
+              "curve, tokenizer")
 
 
 def say_what_next(config, folder):
     """Print the command to go on with."""
-    own = "".join(f" --{name} {spec}" for name, spec in asdict(config).items()
+    own = "".join(f" --{name} {shlex.quote(spec)}" for name, spec in asdict(config).items()
                   if name in ("task", "tokenizer") and is_own(spec))
     decodes = decodes_of(config.branches)
     purpose = "    and in other worlds?"
@@ -63,24 +69,25 @@ def say_what_next(config, folder):
         purpose = " --replace    is the imagination used?"
     elif not decodes:
         purpose = " --decode FILE.py:NAME    your way to answer"
-    print(f"next: python eval.py {folder}{own}{purpose}")
+    print(f"next: python eval.py {shlex.quote(str(folder))}{own}{purpose}")
 
 
 def main():
-    options = asdict(parse(Options, __doc__))
-    seeds, jobs = options.pop("seeds"), options.pop("jobs")
-    text, minutes, score, final = map(options.pop, ("compare", "minutes", "score", "final"))
-    config = Config(**options)
-    if "LOCAL_RANK" in os.environ and (text or seeds):
-        raise UserError("--seeds, --compare: without torchrun, it is for one run on several GPUs")
+    options = parse(Options, __doc__)
+    config = Config(**{f.name: getattr(options, f.name) for f in fields(Config)})
+    seeds, text = options.seeds, options.compare
+    one_run = config.out or config.seed or "LOCAL_RANK" in os.environ
+    if (seeds and text) or ((seeds or text) and one_run):
+        raise UserError("--seeds, --compare: one of them, without --seed, --out and torchrun, "
+                        "which are for one run")
+    check_used(options, "compare", ("minutes", "score", "final"))
+    check_used(options, "seeds", ("jobs",))
     if text:
-        if seeds or config.out or config.seed:
-            raise UserError("--compare: without --seeds, --seed and --out")
-        comparison = compare_settings(config, text, minutes, score=score)
-        print(comparison, *(by_tests(comparison) if final else ()), sep="\n")
+        comparison = compare_settings(config, text, options.minutes, options.score)
+        print(comparison, *(by_tests(comparison) if options.final else ()), sep="\n")
         return
     if seeds:
-        train_seeds(config, seeds, jobs)
+        train_seeds(config, seeds, options.jobs)
     for seed in range(seeds) if seeds else [config.seed]:
         folder = train(replace(config, seed=seed))
         if rank_and_size()[0] == 0:

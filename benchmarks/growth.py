@@ -6,7 +6,7 @@ The main job of PT, one thing larger at a time. All else stays the default; on l
 the recipe of first person, which has half the rates, more steps and another loss. Seconds of a step
 are measured turn by turn, memory in a process of its own.
 """
-from report import arguments, interleaved, run_main, table, tiny, write
+from report import arguments, run_main, tiny, write
 
 import resource
 import sys
@@ -16,7 +16,7 @@ from math import log
 from multiprocessing import get_context
 
 from ipt_mini.checkpoint import folder_of, read_metrics
-from ipt_mini.compare import step_of
+from ipt_mini.compare import interleaved, step_of
 from ipt_mini.config import Config
 from ipt_mini.run import load_run, pick_device
 from ipt_mini.side_by_side import side_by_side
@@ -84,7 +84,7 @@ def main():
             for key, config in configs.items()]
     logs = {" ".join(map(str, key)): read_metrics(folder_of(config))["log"]
             for key, config in configs.items()}
-    write("growth", options, [table(
+    write("growth", options, [(
         ["larger", "ms a step", "default = 1", "exponent", "GiB", f"steps to {GOAL:.0%}",
          "minutes of them", "direct, %", "imagine, %", "oracle, %"], rows)], logs, [
         "One seed. Exponent: e in cost ~ size^e; of a grid, size is the side. Steps to 90%: of "

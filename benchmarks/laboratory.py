@@ -9,7 +9,7 @@
 - Variants: one comparison each, of ten minutes, with its verdict; --variants N: the first N.
   --score NAME: they are judged by NAME instead of right codes, in a file of its own.
 """
-from report import ROOT, arguments, run_main, table, tiny, write
+from report import ROOT, arguments, run_main, tiny, write
 
 import math
 
@@ -127,13 +127,11 @@ def planted(config, logs, planned, rng):
         yield cells
 
 
-def compared(config, minutes, variants, score):
-    """A row a variant: the verdict of one comparison. score: see `compare_settings`."""
-    for name, text in variants:
-        result = compare_settings(config, text, minutes, score)
-        yield [name, result.verdict, f"{result.differences.mean():+.4f}", f"{result.half:.4f}",
-               f"{result.visible:.4f}", f"{result.steps[1]}", len(result.first),
-               f"{result.minutes:.1f}"]
+def row_of(variant, result):
+    """The row of a variant, from its Comparison with the default."""
+    return [variant, result.verdict, f"{result.differences.mean():+.4f}", f"{result.half:.4f}",
+            f"{result.visible:.4f}", f"{result.steps[1]}", len(result.first),
+            f"{result.minutes:.1f}"]
 
 
 def trust(options, config, logs, metrics, rng):
@@ -142,9 +140,9 @@ def trust(options, config, logs, metrics, rng):
     effects = list(planted(config, logs, options.planned, rng))
     found = [cell for metric in OF_PICTURES for cell in (metric, "found worse, %", "better, %")]
     write(f"laboratory_{options.views.replace('-', '_')}", options, [
-        table(["score", "mean", "SD of differences", "false verdicts, %", "sees, power 0.8",
-               "that is, %"], scores),
-        table(["planted", *found], effects)], dict(logs=logs), [
+        (["score", "mean", "SD of differences", "false verdicts, %", "sees, power 0.8",
+          "that is, %"], scores),
+        (["planted", *found], effects)], dict(logs=logs), [
         f"{options.task.upper()}, runs of {config.steps} steps, {options.seeds} seeds of the "
         f"default, comparisons of at most {options.planned} pairs, drawn {DRAWS:,} times."])
 
@@ -154,15 +152,17 @@ def decide(options, config, logs, metric, minutes_a_pair, rng):
     wanted, minutes = options.variants or None, options.minutes
     if options.quick:
         wanted, minutes = 2, 1.1 * FIRST * minutes_a_pair
-    rows = list(compared(config, minutes, list(VARIANTS.items())[:wanted], options.score))
+    rows = [row_of(variant, compare_settings(config, text, minutes, options.score))
+            for variant, text in list(VARIANTS.items())[:wanted]]
     name = "_".join(["variants", options.views.replace("-", "_"), options.score]).strip("_")
     note = f"{options.task.upper()}, runs of {config.steps} steps."
-    tables = [table(["variant", "verdict", options.score or metric, "+-", "sees", "steps", "pairs",
-                     "minutes"], rows)]
+    head = ["variant", "verdict", options.score or metric, "+-", "sees", "steps", "pairs",
+            "minutes"]
+    tables = [(head, rows)]
     if not options.score:
         curve = list(powers(logs, metric, minutes_a_pair, rng))
         effects = [f"+{100 * effect:.0f} points found, %" for effect in EFFECTS]
-        tables.insert(0, table(["pairs", "minutes", "false verdicts, %", *effects], curve))
+        tables.insert(0, (["pairs", "minutes", "false verdicts, %", *effects], curve))
         note += (" First, how often an effect would be found that is added to one of two equal "
                  f"settings, from {options.seeds} seeds.")
     write(name, options, tables, {}, [f"{note} Minutes: of two cores, a thread a run."])
@@ -173,6 +173,8 @@ def main():
                         planned=7, parts="planted,variants", variants=0, score="")
     if not FIRST <= options.planned <= min(MOST, options.seeds // 2):
         raise UserError(f"--planned: {FIRST} to {MOST}, and at most half of --seeds")
+    if not set(options.parts.split(",")) <= {"planted", "variants"}:
+        raise UserError(f"--parts {options.parts}: there is planted, variants")
     config = Config(task=options.task, views=options.views, device="cpu")
     if options.quick:
         config, options.seeds, options.planned = tiny(config), 6, 3

@@ -9,10 +9,9 @@ Runs are kept in runs/ and resumed. What train.py and eval.py would print is mea
 here: test and out of distribution, and the replacement test. In both worlds, each run has one
 beside it that learns answers alone, for twice the steps: that takes as long, or longer.
 """
-from report import arguments, followed, label_only, listed, pooled, run_main, table, tiny, write
+from report import arguments, followed, label_only, listed, pooled, run_main, tiny, write
 
 from dataclasses import replace
-from statistics import mean
 
 from ipt_mini.checkpoint import read_metrics
 from ipt_mini.config import Config
@@ -64,14 +63,9 @@ def measured(config):
     return figures
 
 
-def minutes(runs, stage):
-    return f"{mean(run['minutes'].get(stage, 0) for run in runs):.2f}"
-
-
 def column(runs, labels):
     """{row of the main table: figure} of one task."""
-    cells = {f"minutes, {stage}": minutes(runs, stage)
-             for stage in ("all", "tokenizer", "data", "training", "validation", "test")}
+    cells = {}
     if labels and labels[0]:
         cells["label-only, %"] = pooled(labels)
         cells["label-only, by seed"] = listed(f["accuracy"] for f in labels)
@@ -103,16 +97,11 @@ def split_rows(task, runs):
                    listed(f["accuracy"] for f in figures), exact]
 
 
-def replaced_rows(task, runs):
-    for rows in zip(*(run["replaced"] for run in runs)):
-        yield [task.upper(), rows[0]["picture"], listed(r["accuracy"] for r in rows),
-               listed("-" if r["follows"] is None else r["follows"] for r in rows)]
-
-
-def flip_rows(task, runs):
-    for rows in zip(*(run["flips"] for run in runs)):
-        yield [task.upper(), rows[0]["decode"], listed(r["accuracy"] for r in rows),
-               listed(r["stays"] for r in rows)]
+def rows_of(task, runs, test, name, share):
+    """By seed, of one of the tests of what is used: how often right, and another share."""
+    for rows in zip(*(run[test] for run in runs)):
+        yield [task.upper(), rows[0][name], listed(r["accuracy"] for r in rows),
+               listed("-" if r[share] is None else r[share] for r in rows)]
 
 
 def main():
@@ -128,23 +117,18 @@ def main():
     splits_found, replaced, flips = [], [], []
     for task, runs in by_task.items():
         splits_found += split_rows(task, runs)
-        replaced += replaced_rows(task, runs)
-        flips += flip_rows(task, runs)
-    first = next(iter(columns.values()))
-    # Seeds side by side, a thread each, disturb each other: their minutes say nothing.
-    alone = all(run["machine"]["threads"] > 1 for runs in by_task.values() for run in runs)
-    names = [name for name in first if alone or not name.startswith("minutes")]
+        replaced += rows_of(task, runs, "replaced", "picture", "follows")
+        flips += rows_of(task, runs, "flips", "decode", "stays")
+    names = next(iter(columns.values()))
     rows = [[name, *(cells[name] for cells in columns.values())] for name in names]
     name = name_of(options) or "main_job"
     notes = [NOTE.format(n=runs[0]["splits"]["test"]["imagine"]["n"])]
-    write(name, options, [table(["", *map(str.upper, columns)], rows)], by_task, notes)
+    write(name, options, [(["", *map(str.upper, columns)], rows)], by_task, notes)
     write(f"{name}_details", options, [
-        table(["task", "split", "decode", "right, %", "by seed", "exact images, by seed"],
-              splits_found),
-        table(["task", "picture before the answer", "right, by seed", "follows it, by seed"],
-              replaced),
-        table(["task", "decode, opposite question", "right, by seed", "old answer, by seed"],
-              flips)], {}, notes)
+        (["task", "split", "decode", "right, %", "by seed", "exact images, by seed"], splits_found),
+        (["task", "picture before the answer", "right, by seed", "follows it, by seed"], replaced),
+        (["task", "decode, opposite question", "right, by seed", "old answer, by seed"], flips),
+    ], {}, notes)
 
 
 if __name__ == "__main__":

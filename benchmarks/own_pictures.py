@@ -5,7 +5,7 @@
 Each folder is written by its script, with a library made for that (requirements-dev.txt). Beside
 `mixed` learns label-only, for twice the steps, in less time. One seed.
 """
-from report import ROOT, arguments, followed, need, run_main, table, tiny, write
+from report import ROOT, arguments, followed, need, run_main, tiny, write
 
 from dataclasses import replace
 from pathlib import Path
@@ -92,7 +92,7 @@ def main():
     columns = {name: column(*map(train, pair)) for name, pair in configs.items()}
     first = next(iter(columns.values()))
     rows = [[row, *(cells[row] for cells in columns.values())] for row in first]
-    write("own_pictures", options, [table(["", *columns], rows)], {}, [
+    write("own_pictures", options, [(["", *columns], rows)], {}, [
         "One seed, 1,000 test questions; 95% Wilson intervals over questions. Minutes: of `mixed`, "
         "without the tokenizer, a thread a run, two runs at a time."])
 

@@ -10,7 +10,7 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from report import arguments, need, run_main, table, write  # noqa: E402: after the line above
+from report import arguments, need, run_main, write  # noqa: E402: after the line above
 
 import numpy as np
 
@@ -162,7 +162,7 @@ def main():
               *(f"{r[p]['accuracy']} [{r[p]['low']}, {r[p]['high']}]" for p in ("trees", "linear"))]
              for r in rows]
     note = f"Accuracy in % on {n_test:,} test questions, after training on {n_train:,}."
-    write("probes", options, [table(["task", "known", "boosted trees", "linear"], shown)], rows,
+    write("probes", options, [(["task", "known", "boosted trees", "linear"], shown)], rows,
           [note, *NOTES], of="data")
 
 

@@ -5,7 +5,7 @@
 The same encoder and decoder, training pictures, optimizer and steps for all. PSNR is that of
 held-out pictures, drawn in changing light, against the clean drawing.
 """
-from report import ROOT, arguments, installed, run_main, table, write
+from report import ROOT, arguments, installed, run_main, write
 
 import time
 from functools import partial
@@ -95,7 +95,7 @@ def main():
         makers["vector-quantize-pytorch, 512 codes"] = LibraryVQ
     rows = [row_of(name, make, steps, pictures, held_out) for name, make in makers.items()]
     note = f"{steps} steps, seed 0, {len(held_out[draw].cells):,} held-out pictures."
-    write("quantizers", options, [table(
+    write("quantizers", options, [(
         ["quantizer", "seconds", "PSNR of pictures, dB", "cells of maps right, %", "codes used, %",
          "perplexity"], rows)], {}, [note], of="tokenizer")
 

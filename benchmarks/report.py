@@ -12,12 +12,10 @@ changed since. <!-- NAME+OTHER: direct, %; oracle, % --> shows these rows of two
 import hashlib
 import importlib.util
 import json
-import random
 import re
 import statistics
 import sys
-import time
-from dataclasses import replace
+from dataclasses import make_dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -28,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402: after the path above
 
 from ipt_mini.checkpoint import fingerprint, write_json  # noqa: E402
-from ipt_mini.config import Config, Parser  # noqa: E402
+from ipt_mini.config import Config, Parser, Settings, parse, setting  # noqa: E402
 from ipt_mini.errors import UserError, blame, run_main  # noqa: E402
 from ipt_mini.evaluate import OTHER_ANSWER, proportion  # noqa: E402
 from ipt_mini.model import Model  # noqa: E402
@@ -83,20 +81,16 @@ def stamp():
     return dict(command=command, where=where, date=here["date"])
 
 
-def table(head, rows):
-    """A table for `write`: a list of cells for its head and one for each row."""
-    return dict(head=head, rows=rows)
-
-
 def write(name, options, tables, figures, notes=(), of="runs"):
-    """Write results/NAME.json and print it as Markdown. tables: what the page shows; figures: more.
+    """Write results/NAME.json and print it as Markdown. tables: what the page shows, (head, rows)
+    each, of lists of cells; figures: more.
     of: what they depend on, see `defaults`.
     A quick run writes into the working directory instead: its figures say nothing."""
     views = getattr(options, "views", "cells")
     result = dict(stamp=stamp(), views=views, of=of, fingerprint=defaults(views, of),
-                  notes=list(notes), tables=tables, figures=figures)
+                  notes=list(notes), figures=figures,
+                  tables=[dict(head=head, rows=rows) for head, rows in tables])
     folder = Path("results-quick") if options.quick else RESULTS
-    folder.mkdir(exist_ok=True)
     write_json(folder / f"{name}.json", result)
     print(as_markdown(result))
 
@@ -194,7 +188,7 @@ def verdicts(names, results):
                 row[verdict].append(f"{family} {difference}")
     rows = [[claim, split, *map("; ".join, row.values())]
             for claim, by_split in found.items() for split, row in by_split.items()]
-    lines = lines_of(table(["claim", "split", *VERDICTS], rows))
+    lines = lines_of(dict(head=["claim", "split", *VERDICTS], rows=rows))
     return "\n".join([stamp_of(*results), *lines]) + "\n"
 
 
@@ -212,7 +206,7 @@ def over_training(results, parts=(0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1)):
                 shares = [statistics.mean(run["log"][i]["val"][name] for run in runs) for i in at]
                 rows.append([f"{task.upper()}, {world}", name, *(f"{100 * x:.1f}" for x in shares)])
     head = ["", "right, %", *(f"{part:.0%}" for part in parts)]
-    return "\n".join([stamp_of(*results), *lines_of(table(head, rows))]) + "\n"
+    return "\n".join([stamp_of(*results), *lines_of(dict(head=head, rows=rows))]) + "\n"
 
 
 def markdown(names, stale_names, wanted=None):
@@ -244,17 +238,10 @@ def pages():
 
 def arguments(doc, **defaults_of):
     """Options of a script: --quick, and a flag for each further name, of its default's type."""
-    parser = Parser(description=doc.splitlines()[0])
-    parser.add_argument("--quick", action="store_true",
-                        help="tiny sizes, in seconds, into results-quick/")
-    for name, default in defaults_of.items():
-        flag = "--" + name.replace("_", "-")
-        if default is False:
-            parser.add_argument(flag, action="store_true")
-        else:
-            parser.add_argument(flag, type=type(default), default=default,
-                                help=f"default: {default}")
-    return parser.parse_args()
+    quick = setting(False, "tiny sizes, in seconds, into results-quick/")
+    flags = [("quick", bool, quick)]
+    flags += [(name, type(value), setting(value, "")) for name, value in defaults_of.items()]
+    return parse(make_dataclass("Options", flags, bases=(Settings,)), doc)
 
 
 def installed(module):
@@ -270,20 +257,6 @@ def need(module):
     """UserError if a library is missing without which a script makes no sense."""
     if importlib.util.find_spec(module) is None:
         raise UserError(f"{module} is not installed: pip install -r requirements-dev.txt", 1)
-
-
-def interleaved(functions, rounds):
-    """{name: median seconds of a call}. Every round calls each function once, in another order, so
-    that all see the same noise."""
-    for function in functions.values():
-        function()
-    times, rng = {name: [] for name in functions}, random.Random(0)
-    for _ in range(rounds):
-        for name in rng.sample(list(functions), len(functions)):
-            began = time.perf_counter()
-            functions[name]()
-            times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
 def label_only(task, views="cells", name=""):

@@ -5,11 +5,10 @@
 
 A family is a row of arms: one task, taught in several ways, with the same seeds and, unless their
 number is what differs, the same examples. So arms are compared seed by seed. Their steps are the
-same; only label-only has twice as many, where a step takes half the time. Tests are read when all
-runs of a family are trained.
+same; only label-only has twice as many, where a step takes half the time.
 """
-from report import (ROOT, VERDICTS, arguments, followed, interleaved, label_only, listed, need,
-                    pooled, run_main, table, tiny, write)
+from report import (ROOT, VERDICTS, arguments, followed, label_only, listed, need,
+                    pooled, run_main, tiny, write)
 
 import os
 import sys
@@ -20,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ipt_mini.checkpoint import folder_of, read_metrics
-from ipt_mini.compare import step_of
+from ipt_mini.compare import interleaved, step_of
 from ipt_mini.config import Config
 from ipt_mini.dataset import tasks_of
 from ipt_mini.errors import UserError
@@ -142,10 +141,6 @@ def config_of(family, arm, seed, quick):
     return tiny(config) if quick else config
 
 
-def missing(configs):
-    return [config for config in configs if not (folder_of(config) / "metrics.json").exists()]
-
-
 def cost(configs):
     """{arm: seconds of all steps}; a step of each is measured turn by turn."""
     seconds = interleaved({arm: step_of(config) for arm, config in configs.items()}, rounds=20)
@@ -231,8 +226,9 @@ def main():
     seconds, waiting = {}, {}
     for name, family in chosen.items():
         seconds[name] = cost({arm: config_of(family, arm, 0, options.quick) for arm in family.arms})
-        waiting[name] = missing(config_of(family, arm, seed, options.quick)
-                                for seed in range(family.seeds) for arm in family.arms)
+        runs = [config_of(family, arm, seed, options.quick)
+                for seed in range(family.seeds) for arm in family.arms]
+        waiting[name] = [run for run in runs if not (folder_of(run) / "metrics.json").exists()]
         hours = family.seeds * sum(seconds[name].values()) / 3600
         print(f"{name}: {len(waiting[name])} of {family.seeds * len(family.arms)} runs to train; "
               f"all, one after the other, take {hours:.1f} hours", file=sys.stderr)
@@ -246,9 +242,9 @@ def main():
         n_test = next(iter(first["splits"]["test"].values()))["n"]
         head = ["taught", "answers", "right, %", "by seed", *outside,
                 "at equal compute, validation", "follows another picture, %"]
-        tables = [table(head, [*arm_rows(by_arm, seconds[name])])]
-        if verdicts := [*claim_rows(by_arm)]:
-            tables.append(table(CLAIMED, verdicts))
+        tables = [(head, [*arm_rows(by_arm, seconds[name])])]
+        if family.seeds > 1 and (verdicts := [*claim_rows(by_arm)]):
+            tables.append((CLAIMED, verdicts))
         if name not in LOGGED:
             for run in (run for runs in by_arm.values() for run in runs):
                 del run["log"]

@@ -12,7 +12,7 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from report import ROOT, arguments, run_main, table, write  # noqa: E402: after the line above
+from report import ROOT, arguments, run_main, write  # noqa: E402: after the line above
 
 import hashlib
 import random
@@ -169,7 +169,7 @@ def main():
     lost = sum(not c["hashes"] for c in chains)
     different = sum(c["hashes"] not in ({}, hashes) for c in chains)
     parts = ", ".join(hashes)
-    write("soak", options, [table(
+    write("soak", options, [(
         ["killed in", "kill -9", "Ctrl-C", "half-written files", "same end, bit for bit"],
         [stage_row(stage, hits) for stage in ("start", *STAGES)])],
         dict(seconds=seconds, hashes=hashes, again=again, chains=chains),

@@ -5,7 +5,7 @@
 Beside GPT-2 of transformers, of the same depth, heads and width. The work does not depend on
 weights, so they are random. Tokenizers are timed by quantizers.py.
 """
-from report import arguments, gpt2, installed, interleaved, run_main, table, write
+from report import arguments, gpt2, installed, run_main, write
 
 import time
 
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from ipt_mini.compare import step_of
+from ipt_mini.compare import interleaved, step_of
 from ipt_mini.config import Config
 from ipt_mini.dataset import prepare
 from ipt_mini.generate import DECODES, as_picture, decode
@@ -192,12 +192,10 @@ def main():
     seeds = [*seeds_rows(*((2, 1) if quick else (300, 3)))]
     answering = [*answering_rows(*((8, 2, 1) if quick else (500, 20, 5)))]
     write("speed", options, [
-        table(["data, one thread", "questions made/s", "drawn/s", "encoded/s"], data),
-        table(["training, PT", "ms a step", "questions/s", "tokens/s", "GFLOP a step", "MFU"],
-              training),
-        table(["two seeds of PT, 300 steps", "seconds", "pairs an hour", "times as many"], seeds),
-        table(["answering, PT", "questions/s, in one batch", "questions/s, one at a time"],
-              answering),
+        (["data, one thread", "questions made/s", "drawn/s", "encoded/s"], data),
+        (["training, PT", "ms a step", "questions/s", "tokens/s", "GFLOP a step", "MFU"], training),
+        (["two seeds of PT, 300 steps", "seconds", "pairs an hour", "times as many"], seeds),
+        (["answering, PT", "questions/s, in one batch", "questions/s, one at a time"], answering),
     ], {}, ["Compare within a table only: its rows were measured turn by turn. MFU: share of the "
             "rate of a large matrix product."])
 

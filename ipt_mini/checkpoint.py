@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from ipt_mini.config import compared
-from ipt_mini.dataset import tokenizer_pictures
+from ipt_mini.dataset import painter, tokenizer_pictures
 from ipt_mini.errors import UserError, blame
 from ipt_mini.losses import from_notebook
 from ipt_mini.own import is_own, load_own, name_of, source
@@ -44,6 +44,7 @@ def write_atomically(path, content):
         return
     part = path.with_name(f"{path.name}.{os.getpid()}.part")   # two commands may write one file
     try:
+        part.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as file:
             file.write(content)
             file.flush()
@@ -130,7 +131,8 @@ def identity(config, tasks):
     those of the user's own files, and of functions of a notebook that its loss names. What such a
     function takes from outside is not seen."""
     terms = [term.rpartition("=")[0] for term in config.loss.removeprefix("+").split(",")]
-    code = {spec: source(spec) for spec in [config.inputs, *terms] if is_own(spec)}
+    specs = [*config.task.split(","), config.inputs, *terms]
+    code = {spec: source(spec) for spec in specs if is_own(spec)}
     for name, function in from_notebook(config.loss).items():
         with blame(f"--loss {name}: write it as a function"):
             code[f"own {name}"] = inspect.getsource(function)
@@ -185,29 +187,40 @@ def restored(make, saved, path, part="tokenizer"):
     return module.eval()
 
 
-def get_tokenizer(config, tasks, folder, make):
-    """The tokenizer of this world, beside the run folder: loaded, or trained once and saved.
-    make(): an untrained one."""
-    steps = config.tokenizer_steps or TOKENIZER_STEPS[config.world]
+def shared(part, config, tasks, folder, title, make, train):
+    """A module beside the run folder, for all runs of its world: loaded, or trained once and saved.
+    Edit the file that defines it, and it is trained anew.
+    part: "tokenizer" or "reader"; make(): untrained; train(): trained."""
     made_of = fingerprint(config, tasks, questions=False)
-    path = folder.parent / f"tokenizer-g{config.grid}-s{config.data_seed}-t{steps}-{made_of}.pt"
+    code = zlib.crc32((PACKAGE / f"{part}.py").read_bytes())
+    path = folder.parent / f"{title}-{made_of}-{code:08x}.pt"
     if path.exists():
-        saved = load(path, REMAKE)
-        return restored(make, saved, path)
-    pictures = [*tokenizer_pictures(config, tasks, "train", 2000).values()]
-    with blame(f"--tokenizer {config.tokenizer}"):
-        tokenizer = train_tokenizer(make, pictures, config.data_seed, steps)
-    save(path, tokenizer=tokenizer.state_dict())
-    return tokenizer
+        return restored(make, load(path, REMAKE), path, part)
+    module = train()
+    save(path, **{part: module.state_dict()})
+    return module
+
+
+def get_tokenizer(config, tasks, folder, make):
+    """The tokenizer of this world, see `shared`. make(): an untrained one."""
+    steps = config.tokenizer_steps or TOKENIZER_STEPS[config.world]
+
+    def trained():
+        pictures = [*tokenizer_pictures(config, tasks, "train", 2000).values()]
+        with blame(f"--tokenizer {config.tokenizer}"):
+            return train_tokenizer(make, pictures, config.data_seed, steps)
+    title = f"tokenizer-g{config.grid}-s{config.data_seed}-t{steps}"
+    return shared("tokenizer", config, tasks, folder, title, make, trained)
 
 
 def get_reader(config, tasks, folder):
-    """The Reader of this world's first-person pictures, beside the run folder: loaded, or trained
-    once and saved."""
-    made_of = fingerprint(config, tasks, questions=False)
-    path = folder.parent / f"reader-g{config.grid}-s{config.data_seed}-{made_of}.pt"
-    if path.exists():
-        return restored(lambda: Reader(config.grid), load(path, REMAKE), path, "reader")
-    reader = train_reader(tokenizer_pictures(config, tasks, "train", 4000)[draw], config.data_seed)
-    save(path, reader=reader.state_dict())
-    return reader
+    """The Reader of this world's first-person pictures, see `shared`. None if no task imagines
+    such."""
+    if draw not in [painter(config, task, "imagination") for task in tasks]:
+        return None
+
+    def trained():
+        pictures = tokenizer_pictures(config, tasks, "train", 4000)[draw]
+        return train_reader(pictures, config.data_seed)
+    title = f"reader-g{config.grid}-s{config.data_seed}"
+    return shared("reader", config, tasks, folder, title, lambda: Reader(config.grid), trained)

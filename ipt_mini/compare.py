@@ -6,6 +6,7 @@ sequential test is clear.
 """
 import json
 import math
+import random
 import shlex
 import time
 import zlib
@@ -13,18 +14,16 @@ from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
 import torch
 
-from ipt_mini.checkpoint import (ANEW, CODE, code_now, folder_of, get_tokenizer, identity,
+from ipt_mini.checkpoint import (ANEW, CODE, REMAKE, code_now, folder_of, get_tokenizer, identity,
                                  read_metrics, tokenizer_maker, write_json)
 from ipt_mini.config import Config, compared
 from ipt_mini.dataset import tasks_of
 from ipt_mini.errors import UserError, blame
 from ipt_mini.generate import decodes_of
 from ipt_mini.losses import from_notebook
-from ipt_mini.own import is_own, source
 from ipt_mini.run import pick_device
 from ipt_mini.sequential import FIRST, MOST, Comparison
 from ipt_mini.side_by_side import side_by_side
@@ -35,7 +34,6 @@ from ipt_mini.training import (completed, learn, make_shared, named, train, trai
 MAY_DIFFER = ("supervision", "n_train", "n_layer", "n_head", "n_embd", "answer_sees_views", "loss",
               "inputs", "batch_size", "muon_lr", "adam_lr", "weight_decay", "cooldown",
               "curriculum")
-TRUTH = {"true": True, "false": False}
 # What a run logs of its validation, and the decode that needs to be trained for it. A comparison
 # goes by the first that both settings have: the share of right codes in the model's own pictures,
 # or of right answers. nats: the loss of the true codes, each after the true ones before it.
@@ -68,9 +66,8 @@ def settings_of(config, text):
             raise UserError(f"--compare {part}: write SETTING=VALUE, each SETTING once, of "
                             f"{', '.join(types)}; what both have in common is a flag")
         try:
-            is_bool = types[name] is bool
-            changes[name] = TRUTH[value.lower()] if is_bool else types[name](value)
-        except (ValueError, KeyError):
+            changes[name] = value if types[name] is str else json.loads(value.lower())
+        except ValueError:
             raise UserError(f"--compare {part}: a value of type {types[name].__name__}") from None
     second = replace(first, **changes)
     if compared(first) == compared(second):
@@ -78,70 +75,54 @@ def settings_of(config, text):
     return first, second
 
 
-def same_time(pair, step_of, rounds=12):
-    """The pair with steps for the second such that both take as long. step_of(config): a function
-    that makes a step; both are timed turn by turn."""
-    steps, times = [step_of(one) for one in pair], [[], []]
+def interleaved(functions, rounds):
+    """{name: median seconds of a call}. Every round calls each function once, in another order, so
+    that all see the same noise."""
+    for function in functions.values():
+        function()
+    times, rng = {name: [] for name in functions}, random.Random(0)
     for _ in range(rounds):
-        for step, seconds in zip(steps, times):
+        for name in rng.sample(list(functions), len(functions)):
             began = time.perf_counter()
-            step()
-            seconds.append(time.perf_counter() - began)
-    first, second = pair
-    cost = median(times[1]) / median(times[0])
-    if abs(cost - 1) > 0.03:                           # less is noise of the clock
-        second = short_run(replace(second, steps=max(1, round(first.steps / cost))))
-    return first, second
+            functions[name]()
+            times[name].append(time.perf_counter() - began)
+    return {name: median(seconds) for name, seconds in times.items()}
 
 
-class Plan(NamedTuple):
-    """What a comparison fixes before its first look. The same command, given again, keeps it."""
-    file: Path
-    pair: list                 # two Configs with steps that take the same time
-    digests: list              # `digest_of` both
-    planned: int = 0           # pairs of seeds; 0: not known before the first is trained
-
-    def with_pairs(self, minutes, minutes_a_pair):
-        """The Plan with as many pairs as the time allows. Once planned, the number stays: whoever
-        looks on after the last look finds differences where there are none."""
-        if self.planned:
-            return self
-        planned = min(MOST, int(1.05 * minutes / minutes_a_pair))
-        if planned < FIRST:
-            raise UserError(f"--minutes {minutes:g}: {FIRST} pairs of seeds are the least, and one "
-                            f"takes {minutes_a_pair:.1f} minutes; give --minutes "
-                            f"{math.ceil(FIRST * minutes_a_pair)}, the first pair is kept")
-        plan = self._replace(planned=planned)
-        plan.save()
-        return plan
-
-    def save(self):
-        steps = [one.steps for one in self.pair]
-        write_json(self.file, dict(steps=steps, planned=self.planned))
+def steps_of_second(pair, step_of):
+    """Steps of the second setting such that both take as long. step_of(config): a function that
+    makes one step."""
+    seconds = interleaved({number: step_of(one) for number, one in enumerate(pair)}, rounds=12)
+    cost = seconds[1] / seconds[0]
+    if abs(cost - 1) <= 0.03:                          # noise of the clock
+        cost = 1
+    return max(1, round(pair[0].steps / cost))
 
 
-def plan_of(pair, step_of):
-    """The Plan of two Configs: as it was kept, or with both timed."""
-    digests = [digest_of(one) for one in pair]
-    plan = Plan(Path(f"runs/compare/{'-'.join(digests)}.json"), pair, digests)
-    if plan.file.exists():
-        with blame(plan.file, remedy=f"{ANEW}delete it"):
-            kept = json.loads(plan.file.read_text("utf-8"))
-            pair = [short_run(replace(one, steps=int(steps)))
-                    for one, steps in zip(pair, kept["steps"], strict=True)]
-            return plan._replace(pair=pair, planned=int(kept["planned"]))
-    plan = plan._replace(pair=same_time(pair, step_of))
-    plan.file.parent.mkdir(parents=True, exist_ok=True)
-    plan.save()
-    return plan
+def pairs_in(minutes, minutes_a_pair):
+    """How many pairs of seeds the time allows."""
+    pairs = min(MOST, int(1.05 * minutes / minutes_a_pair))
+    if pairs < FIRST:
+        raise UserError(f"--minutes {minutes:g}: {FIRST} pairs of seeds are the least, and one "
+                        f"takes {minutes_a_pair:.1f} minutes; give --minutes "
+                        f"{math.ceil(FIRST * minutes_a_pair)}, the first pair is kept")
+    return pairs
+
+
+def planned_once(file, make):
+    """A number that make() gives, kept in a file: the same command, given again, goes on with it.
+    Whoever plans anew after an undecided end finds differences where there are none."""
+    if not file.exists():
+        write_json(file, make())
+    with blame(file, remedy=ANEW + REMAKE):
+        return int(json.loads(file.read_text("utf-8")))
 
 
 def digest_of(config):
     """Of all that makes a run what it is, but its seed: its settings, the device, the user's own
     code, and the whole package, which whoever forks it changes."""
     config = replace(config, seed=0, device=pick_device(config.device))
-    own_tasks = [source(spec) for spec in config.task.split(",") if is_own(spec)]
-    facts = identity(config, tasks_of(config).values()), config.device, own_tasks, CODE
+    facts = identity(config, tasks_of(config).values()), config.device, CODE
     return f"{zlib.crc32(repr(facts).encode()):08x}"
 
 
@@ -195,9 +176,8 @@ def step_of(config):
     """A function that learns from one batch of a new model and waits for its end, to be timed."""
     tasks = tasks_of(config)
     config = completed(replace(config, n_train=max(64, config.batch_size)), tasks)
-    folder = folder_of(config)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    tokenizer = get_tokenizer(config, tasks.values(), folder, tokenizer_maker(config))
+    make = tokenizer_maker(config)
+    tokenizer = get_tokenizer(config, tasks.values(), folder_of(config), make)
     tokenizer = tokenizer.to(config.device).requires_grad_(False)
     training = training_of(config, tasks, tokenizer, *named(config, tasks))
     return lambda: train_step(training, 0).tolist()
@@ -208,34 +188,38 @@ def compare_settings(config, text, minutes=10.0, score=""):
     draws. score: what to go by, one of SCORES. Both are trained in this process if one has a loss
     term of a notebook, and that one anew each time."""
     config = replace(config, device=pick_device(config.device))
-    pair = settings_of(config, text)
-    metric = metric_of(pair, score)
-    in_notebook = [bool(from_notebook(one.loss)) for one in pair]
+    asked = settings_of(config, text)
+    metric = metric_of(asked, score)
+    in_notebook = [bool(from_notebook(one.loss)) for one in asked]
     anew = f"notebook-{time.time_ns()}"                # what a term looks up may have changed
-    pair = [replace(one, name=anew) if own else one for one, own in zip(pair, in_notebook)]
-    for one in pair:
+    asked = [replace(one, name=anew) if own else one for one, own in zip(asked, in_notebook)]
+    for one in asked:
         make_shared(with_seed(one, 0))                 # a mistake shows before any training
-    threads = torch.get_num_threads()
+    digests, threads = [digest_of(one) for one in asked], torch.get_num_threads()
+    plan = Path("runs/compare") / "-".join(digests)
     try:
         if not any(in_notebook):
             torch.set_num_threads(max(1, threads // 2))    # as each of the two runs will have
-        plan = plan_of(pair, lambda one: step_of(with_seed(one, 0)))
+        steps = planned_once(plan.with_suffix(".steps"), lambda: steps_of_second(
+            asked, lambda one: step_of(with_seed(one, 0))))
     finally:
         torch.set_num_threads(threads)
+    pair = [asked[0], short_run(replace(asked[1], steps=steps))]
 
     @cache
     def learn_both(seed):
-        runs = [with_seed(one, seed) for one in plan.pair]
+        runs = [with_seed(one, seed) for one in pair]
         if not any(in_notebook):
             side_by_side(learn, runs, jobs=2)
         learnt = [learn(run) for run in runs]
-        if [digest_of(one) for one in pair] != plan.digests or code_now() != CODE:
+        if [digest_of(one) for one in asked] != digests or code_now() != CODE:
             raise UserError("code has changed meanwhile; start again, and all is trained anew")
         seconds = [run.seconds["data"] + run.seconds["training"] + run.seconds["validation"]
                    for run in learnt]                  # the tokenizer is shared by all
         return learnt, (sum if any(in_notebook) else max)(seconds) / 60
-    plan = plan.with_pairs(minutes, learn_both(0)[1])
-    return compare(learn_both, metric, plan.planned)._replace(pair=plan.pair)
+    planned = planned_once(plan.with_suffix(".pairs"),
+                           lambda: pairs_in(minutes, learn_both(0)[1]))
+    return compare(learn_both, metric, planned)._replace(pair=pair)
 
 
 def by_tests(comparison):

@@ -41,7 +41,7 @@ def tasks_of(config):
             line.cot for line in training):
         raise UserError(f"--supervision {config.supervision}: in {config.data}, training examples "
                         'lack "cot"')
-    return {folder.file.parent.name: folder}
+    return {folder.root.name: folder}
 
 
 def painter(config, task, field):

@@ -9,7 +9,7 @@ import signal
 import sys
 from contextlib import contextmanager
 
-STOPPED = "stopped; rerun the same command to resume from what is saved"
+STOPPED = "stopped; the same command resumes a training from what is saved"
 
 
 class UserError(Exception):
@@ -48,7 +48,8 @@ def quiet_imports():
     def stop(*_):
         print("error:", STOPPED, file=sys.stderr)
         os._exit(130)
-    signal.signal(signal.SIGINT, stop)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, stop)
 
 
 def run_main(main):
@@ -71,7 +72,7 @@ def run_main(main):
     except OSError as error:                       # a pipe that nobody reads on needs no words
         place, code = error.filename or "the output", 1
         message = (f"{place}: {error.strerror or error}; choose a place that exists, with room on "
-                   "the disk, and yours to write")
+                   "the disk, and yours to write and read")
         if isinstance(error, BrokenPipeError):
             message = ""
         sys.stdout = None                          # its buffer would fail again at exit

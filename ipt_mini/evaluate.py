@@ -87,7 +87,7 @@ def evaluate(run, splits_wanted=None, decodes=None, n_examples=0):
     if decodes is None:
         decodes = {name: DECODES[name].function for name in decodes_of(run.config.branches)}
     report = {}
-    for split in splits_wanted or splits(run.task)[2:]:
+    for split in splits(run.task)[2:] if splits_wanted is None else splits_wanted:
         examples, data = run.prepare(split, n_examples)
         report[split] = {}
         for name, function in decodes.items():
@@ -205,12 +205,14 @@ def flip_test(run, data, examples):
     right, the other turn, another shape)? Over questions whose right answer then is another one.
 
     Rows dict(decode, n, accuracy, low, high, stays), in percent. stays: the old answer is given.
-    No rows if the task has no opposite."""
+    No rows if the task has no opposite question with another answer."""
     if not run.task.flip:
         return []
     query, imagination = run.task.flip(examples)
     right = run.task.rule(examples.views, query, imagination)
     counts = np.isin(right, run.answers.cpu()) & (right != examples.answer)
+    if not counts.any():
+        return []
     flipped = data._replace(query=torch.from_numpy(query).to(data.query))
     rows = []
     for name in ("direct", "imagine"):

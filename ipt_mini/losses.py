@@ -122,6 +122,8 @@ def parse_loss(spec, branches):
             raise UserError(f"--loss {item}: no such segment is trained here, so there is nothing "
                             "to learn from")
         function = load_own(term) if is_own(term) else LOSSES[term]
+        if not callable(function):
+            raise UserError(f"--loss {item}: {name} is no function", 1)
         terms[name] = Term(function, *parse_weight(item, weight))
     return terms
 

@@ -77,9 +77,13 @@ class Run(NamedTuple):
         return painter(self.config, self.task, field)(cells, rng)
 
     def ask(self, example, name=""):
-        """Answer one example, Examples of one row, by one of DECODES: Answer."""
+        """Answer one example, Examples of one row, by one of DECODES that it was trained for:
+        Answer."""
         fitting = decodes_of(self.config.branches)
-        name = name or ("imagine" if "imagine" in fitting else fitting[0])
+        name = name or ("imagine" if "imagine" in fitting else "".join(fitting[:1]))
+        if name not in fitting:
+            raise UserError(f"{self.path} was trained to answer by: {', '.join(fitting) or 'none'}"
+                            f", not by {name!r}")
         data = to_data(self.config, self.task, example, self.tokenizer,
                        np.random.default_rng(0))
         out = self.decode(data, name)
@@ -161,13 +165,8 @@ def load_run(path, device="cpu", task="", tokenizer="", data=""):
     with blame(file):
         model = new_model(config, tasks.values(), tokenizer).eval()
         model.load_state_dict(saved["parts"][0])
-    reader = get_reader(config, tasks.values(), path) if needs_reader(config, tasks) else None
+    reader = get_reader(config, tasks.values(), path)
     return Run(path, config, tasks, model.to(device), tokenizer.to(device), reader=reader)
-
-
-def needs_reader(config, tasks):
-    """Does one of the tasks imagine pictures in first person?"""
-    return draw in [painter(config, task, "imagination") for task in tasks.values()]
 
 
 def named_again(path, name, there, here):

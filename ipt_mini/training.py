@@ -26,9 +26,10 @@ from ipt_mini.errors import UserError, blame
 from ipt_mini.evaluate import test_run, validate
 from ipt_mini.losses import LossInput, complete_loss, parse_loss
 from ipt_mini.muon import Muon
-from ipt_mini.own import load_own
-from ipt_mini.parallel import averaged, first_alone, join, mean_over_processes, rank_and_size
-from ipt_mini.run import Run, keep_freed_memory, machine, needs_reader, new_model, pick_device
+from ipt_mini.own import is_own, load_own
+from ipt_mini.parallel import (average_gradients, first_alone, join, mean_over_processes,
+                               rank_and_size)
+from ipt_mini.run import Run, keep_freed_memory, machine, new_model, pick_device
 from ipt_mini.sequence import Layout, layout, pack
 
 PROGRESS = "{desc} {percentage:.0f}%, {remaining} left{postfix} {bar}"
@@ -58,7 +59,6 @@ class Training(NamedTuple):
     turns: list                # of each step, see `turns_of`
     val: dict                  # {name of a task: (Examples, Data)}, for validation
     inputs: Callable           # changes the tokens that the model reads, or None
-    loss_terms: Callable       # the function of that name; with torchrun it averages gradients, too
 
 
 def turns_of(shares, steps):
@@ -77,6 +77,9 @@ def training_set(run, terms, steps):
     config = run.config
     n_read = max(1, steps) * config.batch_size
     examples, data = run.prepare("train", min(config.n_train, n_read))
+    longest, most = max(data.query.shape[1], data.cot.shape[1] + 1), run.model.order.num_embeddings
+    if longest > most:
+        raise UserError(f"{run.name}: a text of {longest} words, and {most} fit", 1)
     tokens, targets = pack(data, config.branches, run.model.n_words)
     where = layout(data, config.branches, config.answer_sees_views)
     return TrainingSet(tokens, targets, data.pose, where, examples.kind, run.task.CURRICULUM,
@@ -148,10 +151,11 @@ def train_step(training, step):
         optimizer.param_groups[0]["lr"] = peak * get_lr(step, config)
     rank, size = rank_and_size()
     rows = get_batch(turn, config, data)[rank::size].to(device, non_blocking=True)
-    losses = training.loss_terms(training, data, rows, step)
+    losses = loss_terms(training, data, rows, step)
     weights = torch.tensor([term.weight(step / config.steps) for term in data.terms.values()])
     run.model.zero_grad()
     (losses * weights.to(device, non_blocking=True)).sum().backward()
+    average_gradients(run.model)
     for optimizer in optimizers:
         optimizer.step()
     return losses.detach()
@@ -248,6 +252,8 @@ def named(config, tasks):
     all_of_them = {name: term._replace(values=[0], parts=[0])
                    for parsed in terms.values() for name, term in parsed.items()}
     terms = {name: all_of_them | parsed for name, parsed in terms.items()}
+    if config.inputs and not is_own(config.inputs):
+        raise UserError(f"--inputs {config.inputs}: name a function of your own, FILE.py:NAME")
     return terms, load_own(config.inputs) if config.inputs else None
 
 
@@ -262,8 +268,7 @@ def training_of(config, tasks, tokenizer, terms, inputs=None, folder=None):
         steps = sum(whose == number for whose, _ in turns)
         sets.append(training_set(one, terms[one.name], steps))
         val[one.name] = one.prepare("val", config.n_val)
-    return Training(run, optimizers_of(model, config), sets, turns, val, inputs,
-                    averaged(loss_terms, model))
+    return Training(run, optimizers_of(model, config), sets, turns, val, inputs)
 
 
 class Learnt(NamedTuple):
@@ -326,7 +331,5 @@ def make_shared(config):
     shows, too."""
     tasks, folder = tasks_of(config), folder_of(config)
     named(config, tasks)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     get_tokenizer(config, tasks.values(), folder, tokenizer_maker(config))
-    if needs_reader(config, tasks):
-        get_reader(config, tasks.values(), folder)
+    get_reader(config, tasks.values(), folder)

@@ -144,6 +144,9 @@ BAD = [
     ("train.py --seeds 2 --seed 1", 2, "--seeds", "without"),
     ("train.py --seeds 2 --out x", 2, "--seeds", "without"),
     ("train.py --seeds -2", 2, "--seeds", "from 0"),
+    ("train.py --jobs 2", 2, "--jobs: only with --seeds"),
+    ("train.py --final", 2, "--final: only with --compare"),
+    ("train.py --score nats --seeds 2", 2, "--score: only with --compare"),
     ("train.py --supervision label --loss imagination=1", 2, "imagination=1", "no such segment"),
     ("train.py --loss answr=1", 2, "answr=1", "there is answer, imagination"),
     ("train.py --loss answer=x", 2, "answer=x", "TERM=NUMBER"),
@@ -158,8 +161,9 @@ BAD = [
     ("train.py --loss file:f=1", 2, "file:f", "FILE.py:FUNCTION"),
     ("train.py --inputs none.py:f", 2, "no file 'none.py'"),
     ("train.py --inputs wrong.py:f", 1, "wrong.py:f", "defines no 'f'"),
+    ("train.py --inputs noise:f", 2, "--inputs noise:f", "FILE.py:NAME"),
     ("train.py --task none.py", 2, "no file 'none.py'"),
-    ("train.py --task wrong.py", 2, "wrong.py is no task", "questions"),
+    ("train.py --task wrong.py", 1, "wrong.py is no task", "questions"),
     ("train.py --task typo.py", 1, "typo.py", "SyntaxError"),
     ("train.py --tokenizer none.py:T", 2, "no file 'none.py'"),
     ("train.py --tokenizer vae", 2, "--tokenizer 'vae'", "FILE.py"),
@@ -167,7 +171,7 @@ BAD = [
     ("TRAIN --out file", 1, "file", "yours to write"),
     ("TRAIN --out file/x", 1, "file/x", "yours to write"),
     ("TRAIN --out good --muon-lr 0.5", 2, "muon_lr 0.02 there, 0.5 here", "--name"),
-    ("TRAIN --out good --loss +wrong.py:not_one=1", 2, "loss", "--name"),
+    ("TRAIN --out good --loss +wrong.py:not_one=1", 1, "not_one is no function"),
     ("TRAIN --out older", 1, f"format {FORMAT - 1}", "--name"),
     ("TRAIN --out nostates", 1, "nostates/checkpoint.pt"),
     *((f"TRAIN --out {name}", 1, f"{name}/checkpoint.pt", "damaged", "--name") for name in (
@@ -199,6 +203,7 @@ BAD = [
         "cut", "nothing", "short", "words", "pickle", "flipped", "undigested", "longer", "evil")),
     *((f"eval.py {name}", 1, f"{name}/checkpoint.pt") for name in (
         "misfit", "wide", "listconfig", "missing", "newer", "noname", "tokenizer")),
+    ("eval.py good --splits test,", 2, "--splits ''", "longer"),
     ("eval.py older", 1, f"format {FORMAT - 1}", "--name"),
     ("eval.py pet", 1, "pet: trained by code with other tasks", "--name"),
     ("eval.py foreign-task", 2, "foreign-task", "--task own.py"),
@@ -297,13 +302,15 @@ def test_own_tokenizers_that_are_none(world, quick, tokenizer, words):
 
 
 @pytest.mark.parametrize("decode, words", [
-    ("vote.py", "vote.py"), ("wrong.py:f", "wrong.py"), ("raises.py:f", "mine")])
+    ("vote.py", "vote.py"), ("wrong.py:f", "wrong.py"), ("raises.py:f", "mine"),
+    ("raises.py:comma", "a tuple of segments"), ("raises.py:nothing", "returns a Decoded")])
 def test_own_decodes_that_are_none(world, quick, decode, words):
     shutil.copy(EXAMPLES / "vote.py", world)
     (world / "wrong.py").write_text("def f(model, data, answers):\n    pass\n")
     (world / "raises.py").write_text(
         "from ipt_mini.generate import Decode\nfrom ipt_mini.sequence import ANSWER\n\n\n"
-        "def g(model, data, answers):\n    raise KeyError('mine')\n\n\nf = Decode(g, (ANSWER,))\n")
+        "def g(model, data, answers):\n    raise KeyError('mine')\n\n\nf = Decode(g, (ANSWER,))\n"
+        "comma = Decode(g, (ANSWER))\nnothing = Decode(lambda *_: None, (ANSWER,))\n")
     refused(f"eval.py runs/good --decode {decode} --n 10", 1, words)
 
 
@@ -314,6 +321,27 @@ def test_own_tasks_that_raise(world, quick):
     (world / "task.py").write_text(text.replace(first, f"    raise KeyError('mine')\n{first}"))
     for command in ("data.py --task task.py --n 10", f"{TRAIN} --task task.py --out runs/own"):
         refused(command, 1, "task.py", "'mine'")
+
+
+@pytest.mark.parametrize("more, words", [
+    ("def questions(*args, **world):\n    return None\n", "questions has to return Examples"),
+    ("WORLDS = {'dense': {}}\n", "it lacks WORLDS of train"),
+    ("ANSWERS = ('left', 'up')\n", "no words: up"),
+    ("def balance(examples):\n    return examples.answer, examples.answer\n",
+     "no question is left")])
+def test_own_tasks_that_are_none(world, quick, more, words):
+    task = (EXAMPLES / "turn_around.py").read_text()
+    (world / "task.py").write_text(f"{task}\n\n{more}")
+    refused("data.py --task task.py --n 10", 1, words)
+    refused(f"{TRAIN} --task task.py --out runs/own", 1, words)
+
+
+def test_an_own_task_with_long_texts_is_refused(world, quick):
+    task = (EXAMPLES / "turn_around.py").read_text()
+    longer = task.replace('"left or right ?"', '"left or right ?" + " ?" * 70')
+    assert longer != task
+    (world / "task.py").write_text(longer)
+    refused(f"{TRAIN} --task task.py --out runs/own", 1, "task: a text of", "64 fit")
 
 
 def test_a_picture_goes_wherever_it_is_sent(world):

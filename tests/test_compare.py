@@ -9,13 +9,16 @@ import pytest
 import torch
 from conftest import EXAMPLES, ROOT, TINY, call, refused
 
-from ipt_mini.checkpoint import CODE, code_now
-from ipt_mini.compare import (Plan, by_tests, compare, compare_settings, metric_of, plan_of,
-                              same_time, score, settings_of, short_run, with_seed)
+from ipt_mini.checkpoint import CODE, code_now, get_tokenizer, identity
+from ipt_mini.compare import (by_tests, compare, compare_settings, metric_of, pairs_in,
+                              planned_once, score, settings_of, short_run, steps_of_second,
+                              with_seed)
 from ipt_mini.config import Config
+from ipt_mini.dataset import tasks_of
 from ipt_mini.errors import UserError
 from ipt_mini.losses import LOSSES, from_notebook, parse_loss
 from ipt_mini.sequential import FIRST, MOST, Comparison, boundaries
+from ipt_mini.tokenizer import Tokenizer
 from ipt_mini.training import Learnt
 
 
@@ -107,14 +110,33 @@ def test_forked_code_and_devices_do_not_share_runs(monkeypatch, tmp_path):
     assert with_seed(config, 0).out != before
 
 
-def test_an_own_task_that_is_edited_is_trained_anew(tmp_path):
+def test_an_own_task_that_is_edited_is_another_run(tmp_path):
     """Its steps and its curriculum are no part of the settings."""
     file = tmp_path / "turn_around.py"
     file.write_text((EXAMPLES / "turn_around.py").read_text())
     config = Config(task=str(file), steps=200)
-    before = with_seed(config, 0).out
+    before, known = with_seed(config, 0).out, identity(config, tasks_of(config).values())
     file.write_text(file.read_text() + "\nCURRICULUM_STEPS = 7\n")
     assert with_seed(config, 0).out != before
+    assert identity(config, tasks_of(config).values()) != known
+
+
+def test_an_edited_tokenizer_is_trained_anew(monkeypatch, tmp_path):
+    package = shutil.copytree(ROOT / "ipt_mini", tmp_path / "ipt_mini")
+    monkeypatch.setattr("ipt_mini.checkpoint.PACKAGE", package)
+    trained = []
+
+    def train(make, *_):
+        trained.append(make())
+        return trained[-1]
+    monkeypatch.setattr("ipt_mini.checkpoint.train_tokenizer", train)
+    config = Config()
+
+    def get():
+        return get_tokenizer(config, tasks_of(config).values(), tmp_path / "run", Tokenizer)
+    assert torch.equal(get().encoder[0].weight, get().encoder[0].weight) and len(trained) == 1
+    (package / "tokenizer.py").write_text("# edited")
+    assert get() is trained[1]
 
 
 def test_a_term_of_a_notebook_is_a_function(monkeypatch):
@@ -134,41 +156,31 @@ def test_what_costs_more_gets_fewer_steps(monkeypatch):
         def step():
             clock[0] += config.n_layer
         return step
-    first, second = same_time(settings_of(Config(), "n_layer=4"), step_of)
-    assert (first.steps, second.steps, first.eval_every, second.eval_every) == (200, 100, 33, 16)
-    first, second = same_time(settings_of(Config(), "n_embd=64"), step_of)
-    assert first.steps == second.steps
+    pair = settings_of(Config(), "n_layer=4")
+    assert steps_of_second(pair, step_of) == 100
+    again = short_run(replace(pair[1], steps=100))
+    assert (pair[0].eval_every, again.eval_every) == (33, 16)
+    assert steps_of_second(settings_of(Config(), "n_embd=64"), step_of) == 200
 
 
-def test_the_time_of_a_step_is_measured_once(monkeypatch, tmp_path):
-    """Or a comparison that was stopped would begin anew with other numbers of steps."""
-    monkeypatch.chdir(tmp_path)
-    pair, costs = settings_of(Config(), "n_layer=4"), [1, 2]
-
-    def sleepless(config):
-        return lambda: clock.append(clock[-1] + costs[config.n_layer == 4])
-    clock = [0.0]
-    monkeypatch.setattr("time.perf_counter", lambda: clock[-1])
-    assert [one.steps for one in plan_of(pair, sleepless).pair] == [200, 100]
-    costs[1] = 5
-    assert [one.steps for one in plan_of(pair, sleepless).pair] == [200, 100]
-    other = plan_of(settings_of(Config(), "n_layer=4 n_head=8"), sleepless)
-    assert [one.steps for one in other.pair] == [200, 40]
-    for file in (tmp_path / "runs/compare").iterdir():
-        file.write_text("nonsense")
-    with pytest.raises(UserError, match="delete it"):
-        plan_of(pair, sleepless)
+def test_what_is_planned_is_planned_once(tmp_path):
+    """Or a comparison that was stopped would begin anew with another number of steps, and more
+    minutes, given after an undecided end, would add looks to those that were lost."""
+    file = tmp_path / "runs/compare/a-b.steps"
+    assert planned_once(file, lambda: 100) == planned_once(file, lambda: 40) == 100
+    assert planned_once(file.with_suffix(".pairs"), lambda: 7) == 7
+    file.write_text("nonsense")
+    with pytest.raises(UserError, match="a-b.steps: .* move it away"):
+        planned_once(file, lambda: 40)
 
 
-def test_the_number_of_pairs_is_planned_once(tmp_path):
-    """Or more minutes, given after an undecided end, would add looks to those that were lost."""
-    plan = Plan(tmp_path / "plan.json", settings_of(Config(), "n_layer=4"), ["a", "b"])
+def test_a_plan_that_the_time_does_not_allow_is_not_kept(tmp_path):
+    file = tmp_path / "a-b.pairs"
     with pytest.raises(UserError, match="--minutes 2: 3 pairs .* give --minutes 3"):
-        plan.with_pairs(2, 1)
-    assert not plan.file.exists()
-    assert plan.with_pairs(7, 1.04).planned == 7            # the clock is not that exact
-    assert plan.with_pairs(7, 1.04).with_pairs(100, 1).planned == 7
-    assert plan.with_pairs(100, 1).planned == MOST
+        planned_once(file, lambda: pairs_in(2, 1))
+    assert not file.exists()
+    assert pairs_in(7, 1.04) == 7                         # the clock is not that exact
+    assert pairs_in(100, 1) == MOST
 
 
 # --------------------------------------------------------------------------- the sequential test
@@ -317,7 +329,7 @@ def test_code_loss_is_that_of_the_training_term(world):
 @pytest.mark.parametrize("more, code, words", [
     ("--compare n_layer", 2, "SETTING=VALUE"), ("--compare n_layer=1", 2, "nothing differs"),
     ("--compare n_layer=0", 2, "--n-layer 0"), ("--compare n_layer=3 --minutes 0", 2, "--minutes"),
-    ("--compare n_layer=3 --seeds 2", 2, "--compare: without --seeds"),
+    ("--compare n_layer=3 --seeds 2", 2, "--compare: one of them"),
     ("--compare loss=+mine=1", 2, "there is answer"),
     ("--compare loss=+none.py:a=1", 2, "no file")])
 def test_wrong_comparisons_are_one_line(world, more, code, words):

@@ -1,4 +1,5 @@
 """A folder of pictures as a task: its format, what is refused, and a tiny run from end to end."""
+import io
 import json
 import os
 import re
@@ -171,6 +172,15 @@ def test_pictures_of_any_mode_are_read_as_rgb(here, mode, suffix):
     assert np.abs(read - wanted).mean() < 25 * (suffix == "jpg") + 0.5
 
 
+def test_a_photograph_is_read_as_its_camera_was_held(here):
+    source, held = Image.open("pictures/val0.png").convert("RGB"), Image.Exif()
+    held[0x0112] = 6                                   # turned to the right by 90 degrees
+    source.save("pictures/turned.jpg", quality=100, exif=held)
+    read = Folder("pictures").read(Path("pictures/turned.jpg").resolve()).astype(int)
+    turned = np.rot90(np.array(source), -1)
+    assert np.abs(read - turned).mean() < np.abs(read - np.array(source)).mean() / 4
+
+
 # ---------------------------------------------------------------------- measures without a rule
 def test_another_answer_is_of_the_same_query(here):
     folder = Folder("pictures")
@@ -293,6 +303,13 @@ def huge_png(side):
         for part in (header, data, b"IEND"))
 
 
+def deep_png():
+    """A picture of 16 bits a pixel, all of them above what 8 bits hold."""
+    file = io.BytesIO()
+    Image.fromarray(np.full((16, 16), 20_000, np.uint16)).save(file, "PNG")
+    return file.getvalue()
+
+
 def with_row(**changes):
     """A change of the row in line 3."""
     return lambda root, rows: rows[2].update(changes)
@@ -356,6 +373,8 @@ BAD = {
     "number": (with_row(views=[3]), "line 3", "no picture"),
     "no answer": (with_row(answer=" "), "line 3", "empty"),
     "long": (with_row(query="a " * 300), "line 3", "300 words"),
+    "one too long": (with_row(cot="a " * 256), "line 3", "256 words, and 255 fit"),
+    "deep colours": (with_file(lambda root: deep_png()), "line 3", "16 or more bits"),
     "bad pose": (with_row(pose=[[4, 0, 0]]), "line 3", '"pose"', "heading"),
     "odd pose": (with_row(pose=[7]), "line 3", '"pose"'),
     "two poses": (with_row(pose=[[0, 0, 0]] * 2), "line 3", '"pose"'),

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -330,6 +330,16 @@ def test_ask_imagines_by_itself_where_it_can(world):
     other = example._replace(imagination=make(TASKS["pt"], "test", 2).imagination[1:])
     one, two = run.ask(example), run.ask(other)
     assert one.picture is not None and one.probabilities == two.probabilities
+
+
+def test_ask_refuses_what_was_not_trained(world):
+    run, example = load_run("runs/good"), make(TASKS["pt"], "test", 1)
+    for name in ("think", "dream"):
+        with pytest.raises(UserError, match=f"direct, imagine, oracle, not by '{name}'"):
+            run.ask(example, name)
+    config = replace(run.config, supervision="think imagine answer")
+    with pytest.raises(UserError, match="answer by: none"):
+        run._replace(config=config).ask(example)
 
 
 def test_load_run_gives_back_what_was_trained(run):

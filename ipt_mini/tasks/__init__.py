@@ -3,6 +3,7 @@ from ipt_mini.errors import UserError, blame
 from ipt_mini.own import is_own, load_own, name_of
 from ipt_mini.tasks import mvc, pet, pt
 from ipt_mini.tasks.examples import Examples, make, splits
+from ipt_mini.tasks.words import vocabulary
 
 TASKS = {"pet": pet, "pt": pt, "mvc": mvc}
 NEEDED = ("NAME", "ANSWERS", "KINDS", "CHANCE", "OWN_WORDS", "MAPS", "STEPS", "CURRICULUM",
@@ -16,11 +17,26 @@ def load_task(spec):
         return TASKS[spec]
     task = load_own(spec)
     missing = [name for name in NEEDED if not hasattr(task, name)]
-    if missing:
-        raise UserError(f"{spec} is no task: it lacks {', '.join(missing)}")
+    if missing or "train" not in task.WORLDS:
+        raise UserError(f"{spec} is no task: it lacks {', '.join(missing) or 'WORLDS of train'}", 1)
+    unknown = set(task.ANSWERS).difference(vocabulary(task))
+    if unknown:
+        raise UserError(f"{spec}: ANSWERS that are no words: {', '.join(sorted(unknown))}; see "
+                        "OWN_WORDS", 1)
+    task.questions = returning_examples(task.questions)
     for name in ("questions", "rule", "flip", "balance"):
         setattr(task, name, blame(spec)(getattr(task, name)))
     return task
+
+
+def returning_examples(questions):
+    """The function, with a TypeError if it returns something else."""
+    def checked(*args, **world):
+        examples = questions(*args, **world)
+        if not isinstance(examples, Examples) or not len(examples.answer):
+            raise TypeError("questions has to return Examples, one at least")
+        return examples
+    return checked
 
 
 def load_tasks(spec):

@@ -105,7 +105,7 @@ def balanced(rng, task, examples):
         examples = thinned(rng, examples, pair, second[key])
         if not len(examples.answer):
             raise UserError(f"{task.NAME}: balanced, no question is left: the key that `balance` "
-                            "gives tells the label")
+                            "gives tells the label", 1)
         label = task.balance(examples)[1]
         examples = thinned(rng, examples, label, np.bincount(label).min())
     kinds = np.bincount(examples.kind, minlength=len(task.KINDS))

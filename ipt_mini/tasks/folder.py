@@ -13,13 +13,14 @@ paths and words, no pixels.
 """
 import hashlib
 import json
+import sys
 import zlib
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image             # comes with torchvision and matplotlib
+from PIL import Image, ImageOps   # comes with torchvision and matplotlib
 from tqdm import tqdm
 
 from ipt_mini.errors import UserError, blame
@@ -61,7 +62,7 @@ class Folder:
         if size:
             self.check([size])
         self.numbers, self.hashes, self.sides = {}, [], []     # of pictures: by path; by number
-        self.sides_of, self.words = {}, {}                     # one object a word, however frequent
+        self.sides_of = {}                                     # by field
         self.lines, digest = [], hashlib.sha256()
         with open(self.file, "rb") as file:
             for number, text in enumerate(tqdm(file, "checking", delay=3, disable=None), 1):
@@ -107,9 +108,9 @@ class Folder:
 
     def words_of(self, text):
         """The words of a text."""
-        words = [self.words.setdefault(word, word) for word in text.lower().split()]
-        if len(words) > MOST_WORDS:
-            raise UserError(f"a text of {len(words)} words, and {MOST_WORDS} fit")
+        words = [sys.intern(word) for word in text.lower().split()]     # many are alike
+        if len(words) >= MOST_WORDS:               # <think> takes a place, too
+            raise UserError(f"a text of {len(words)} words, and {MOST_WORDS - 1} fit")
         return words
 
     def picture(self, field, name):
@@ -134,12 +135,14 @@ class Folder:
         if not path.is_file():
             raise UserError(f"there is no picture {path}")
         with blame(path), Image.open(path, formats=("PNG", "JPEG")) as image:
-            self.check(image.size)                   # from the header: nothing is decoded yet
-            image = image.convert("RGB")
+            self.check(image.size[::-1])             # from the header: nothing is decoded yet
+            if image.mode.startswith(("I", "F")):    # else all that is over 255 would be white
+                raise UserError("16 or more bits a colour; save it with 8")
+            image = ImageOps.exif_transpose(image).convert("RGB")
             return np.asarray(image.resize((self.size, self.size)) if self.size else image)
 
     def check(self, sides):
-        """UserError if pictures of these sides in pixels can't be read."""
+        """UserError if pictures of these sides, height and width in pixels, can't be read."""
         size = " x ".join(map(str, sides))
         if max(sides) > LARGEST:
             raise UserError(f"{size} pixels, and at most {LARGEST} a side are read")

@@ -31,7 +31,7 @@ BUGS = [
     ("the answer sees the views past the imagination", SEQUENCE,
      "mask &= ~(blind", "mask & ~(blind", "test_model.py"),
     ("the query looks at the views", SEQUENCE,
-     "(segment == QUERY) | (segment == ANSWER)", "(segment == ANSWER)", "test_model.py"),
+     "(segment == QUERY) | ((segment", "((segment", "test_model.py"),
     ("the answer leaks into the prefix", SEQUENCE,
      "tokens = [data.views.flatten(1) + n_words, data.query]",
      "tokens = [data.views.flatten(1) + n_words, "

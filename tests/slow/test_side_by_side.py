@@ -89,7 +89,7 @@ def test_two_processes_learn_what_one_does(tmp_path, monkeypatch):
 
 
 def test_what_torchrun_cannot_do_is_said_in_one_line(tmp_path):
-    for more, words in (("--seeds 2", "--seeds, --compare: without torchrun"),
+    for more, words in (("--seeds 2", "--seeds, --compare: one of them"),
                         ("--batch-size 15", "--batch-size 15: 2 processes cannot share it")):
         _, err = torchrun(f"{COMMAND} {more}", tmp_path, 2, code=2)
         assert f"error: {words}" in err
