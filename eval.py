@@ -27,10 +27,10 @@ def own_decode(name):
         raise UserError(f"--decode {name}: no Decode(function, branch) with a tuple of segments", 1)
 
     @blame(f"--decode {name}")
-    def checked(*args):
-        decoded = decode.function(*args)
-        if not isinstance(decoded, Decoded):
-            raise TypeError("it returns a Decoded")
+    def checked(model, data, answers):
+        decoded = decode.function(model, data, answers)
+        if not isinstance(decoded, Decoded) or decoded.answer.shape != data.answer.shape:
+            raise TypeError("it returns a Decoded with an answer (B,)")
         return decoded
     return decode._replace(function=checked)
 

@@ -145,7 +145,10 @@ def code_now():
     return zlib.crc32(b"".join(path.read_bytes() for path in sorted(PACKAGE.rglob("*.py"))))
 
 
-CODE = code_now()             # of what is executed; the files may change meanwhile
+# Of what is executed; the files may change meanwhile.
+CODE = code_now()
+MADE_BY = {part: zlib.crc32((PACKAGE / f"{part}.py").read_bytes())
+           for part in ("tokenizer", "reader")}
 
 
 def open_folder(config, tasks):
@@ -192,8 +195,7 @@ def shared(part, config, tasks, folder, title, make, train):
     Edit the file that defines it, and it is trained anew.
     part: "tokenizer" or "reader"; make(): untrained; train(): trained."""
     made_of = fingerprint(config, tasks, questions=False)
-    code = zlib.crc32((PACKAGE / f"{part}.py").read_bytes())
-    path = folder.parent / f"{title}-{made_of}-{code:08x}.pt"
+    path = folder.parent / f"{title}-{made_of}-{MADE_BY[part]:08x}.pt"
     if path.exists():
         return restored(make, load(path, REMAKE), path, part)
     module = train()

@@ -34,6 +34,7 @@ from ipt_mini.training import (completed, learn, make_shared, named, train, trai
 MAY_DIFFER = ("supervision", "n_train", "n_layer", "n_head", "n_embd", "answer_sees_views", "loss",
               "inputs", "batch_size", "muon_lr", "adam_lr", "weight_decay", "cooldown",
               "curriculum")
+TRUTH = {"true": True, "false": False}
 # What a run logs of its validation, and the decode that needs to be trained for it. A comparison
 # goes by the first that both settings have: the share of right codes in the model's own pictures,
 # or of right answers. nats: the loss of the true codes, each after the true ones before it.
@@ -66,8 +67,9 @@ def settings_of(config, text):
             raise UserError(f"--compare {part}: write SETTING=VALUE, each SETTING once, of "
                             f"{', '.join(types)}; what both have in common is a flag")
         try:
-            changes[name] = value if types[name] is str else json.loads(value.lower())
-        except ValueError:
+            is_bool = types[name] is bool
+            changes[name] = TRUTH[value.lower()] if is_bool else types[name](value)
+        except (ValueError, KeyError):
             raise UserError(f"--compare {part}: a value of type {types[name].__name__}") from None
     second = replace(first, **changes)
     if compared(first) == compared(second):
@@ -115,7 +117,10 @@ def planned_once(file, make):
     if not file.exists():
         write_json(file, make())
     with blame(file, remedy=ANEW + REMAKE):
-        return int(json.loads(file.read_text("utf-8")))
+        kept = json.loads(file.read_text("utf-8"))
+        if type(kept) is not int or kept < 1:
+            raise ValueError(kept)
+    return kept
 
 
 def digest_of(config):

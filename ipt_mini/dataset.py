@@ -55,7 +55,7 @@ def painter(config, task, field):
 def encode(tokenizer, cells, paint, rng):
     """Cells (..., N, N), drawn as pixels with noise -> codes (..., h, w).
     A thousand at a time: pixels of all examples at once would fill a small machine's memory."""
-    parts = np.array_split(cells, -(-len(cells) // 1000))
+    parts = np.array_split(cells, -(-len(cells) // 1000))            # divided, rounded up
     parts = tqdm(parts, "pictures", delay=3, leave=False, disable=None)
     return torch.cat([tokenizer.encode(torch.from_numpy(paint(part, rng))) for part in parts])
 
@@ -79,8 +79,8 @@ def prepare(config, task, split, tokenizer, n_examples):
 
 def tokenizer_pictures(config, tasks, split, n_images):
     """What a tokenizer learns from: {painter: Pictures}, `n_images` a task and painter.
-    One tokenizer serves all built-in tasks of a world, and what `tasks` adds to them. A folder,
-    which has its own painters, has one of its own. In first person `draw` is the first painter."""
+    One tokenizer serves all built-in tasks of a world and what `tasks` adds; a folder has its own.
+    The order is for `train_tokenizer`: first person, then maps; of a folder imaginations, views."""
     rng = np.random.default_rng([config.data_seed, zlib.crc32(split.encode())])
     own = [task for task in tasks if task not in TASKS.values()]
     seen_tasks = own if config.data else [*TASKS.values(), *own]
@@ -91,7 +91,7 @@ def tokenizer_pictures(config, tasks, split, n_images):
         examples = make(task, split, n_images, config.data_seed, config.grid)
         for paint, parts in cells.items():
             arrays = [getattr(examples, field) for field in FIELDS
-                      if painter(config, task, field) == paint]
+                      if painter(config, task, field) == paint]      # not `is`: methods
             if arrays:
                 drawn_so = np.concatenate([part.reshape(-1, *part.shape[-2:]) for part in arrays])
                 parts.append(drawn_so[rng.permutation(len(drawn_so))[:n_images]])

@@ -54,13 +54,13 @@ def cot(batch):
 
 
 LOSSES = {"answer": answer, "imagination": imagination, "compass": compass, "cot": cot}
-BUILT_IN = dict(LOSSES)       # what a notebook adds comes after
+BUILT_IN = dict(LOSSES)       # a copy, before a notebook adds to LOSSES
 SEGMENT_OF = {"answer": ANSWER, "imagination": IMAGINE, "compass": IMAGINE, "cot": THINK}
 
 
 # --------------------------------------------------------------------------- weights, and --loss
 class Term(NamedTuple):
-    """A loss term and its weight: numbers at parts (0..1) of the training, joined by lines."""
+    """A loss term and its weight: numbers at parts (0..1) of the training, linear in between."""
     function: object
     values: list
     parts: list
@@ -78,8 +78,8 @@ class Term(NamedTuple):
 
 
 def carried(name, branches):
-    """Has one of the branches the segment that a term is about? For one of your own, which may be
-    about any, each has."""
+    """Has one of the branches the segment that a term is about? A term of your own may be about
+    any: True."""
     return any(SEGMENT_OF.get(name, ANSWER) in branch for branch in branches)
 
 

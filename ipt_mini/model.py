@@ -72,7 +72,7 @@ class Block(nn.Module):
         self.down = nn.Linear(4 * C, C, bias=False)
 
     def forward(self, x, mask, cache=None, at=EVERYWHERE):
-        """x (B, T, C) -> (B, t, C), for positions `at` alone: all tokens are seen, few go on."""
+        """x (B, T, C) -> (B, t, C): keys and values of all T, output at positions `at` alone."""
         x = x[:, at] + self.attention(self.norm1(x), mask, cache, at)
         return x + self.down(F.relu(self.up(self.norm2(x))))
 
@@ -119,9 +119,9 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def start_alike(self, weight, codebook):
-        """Let codes that look alike start alike in a weight (V, C), of the embedding or the head:
-        with a random projection of codebook (K, D), and some of what they had. Of hundreds of codes
-        most are rare: what is learnt of one then holds for those like it, too."""
+        """Let codes that look alike start alike: a random projection of the codebook (K, D) is
+        added to 0.3 of their rows in a weight (V, C), the embedding's or the head's. Of hundreds of
+        codes most are rare: what is learnt of one then holds for those like it, too."""
         look = codebook - codebook.mean(0)
         look = look / look.square().sum(1).mean().sqrt()
         rows = weight[self.n_words:]

@@ -1,15 +1,16 @@
 """Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon): momentum, made orthogonal.
 
-As torch.optim.Muon, but with weight decay 0 by default, and in the precision of the gradient.
-Torch's computes in bfloat16, which CPUs without instructions for it do 80 times slower than
-float32.
+As torch.optim.Muon, but for kernels, too, with weight decay 0 by default, and in the precision of
+the gradient. Torch's computes in bfloat16, which CPUs without instructions for it do 80 times
+slower than float32.
 """
 import torch
 
 
 def orthogonal(matrix, steps=5, a=3.4445, b=-4.7750, c=2.0315):
     """About the nearest matrix with orthogonal rows or columns, by Newton-Schulz iteration: the
-    polynomial a x + b x^3 + c x^5 brings every singular value x near 1, roughly to 0.7 to 1.2."""
+    polynomial a x + b x^3 + c x^5 brings singular values x near 1, most of them to 0.7 to 1.2; the
+    tiniest stay small."""
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / x.norm().clamp(min=1e-7)               # no singular value above 1

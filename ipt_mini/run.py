@@ -82,8 +82,8 @@ class Run(NamedTuple):
         fitting = decodes_of(self.config.branches)
         name = name or ("imagine" if "imagine" in fitting else "".join(fitting[:1]))
         if name not in fitting:
-            raise UserError(f"{self.path} was trained to answer by: {', '.join(fitting) or 'none'}"
-                            f", not by {name!r}")
+            raise UserError(f"{self.config.supervision!r} trains to answer by: "
+                            f"{', '.join(fitting) or 'none of DECODES'}, not by {name!r}")
         data = to_data(self.config, self.task, example, self.tokenizer,
                        np.random.default_rng(0))
         out = self.decode(data, name)

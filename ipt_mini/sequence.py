@@ -5,10 +5,10 @@
                   | <answer>                             a branch that answers directly
 
 The prefix carries no loss: views, which attend to each other and to the query, and the query, which
-sees no views (but with --answer-sees-views). What follows it is a branch: causal, made of segments.
-A token that names the segment opens it, its content follows, and each token predicts the next piece
-of content: <imagine> predicts c1, c1 predicts c2, <answer> the answer. The answer itself is never
-an input.
+sees no views (unless --answer-sees-views). What follows it is a branch: causal, made of segments. A
+token that names the segment opens it, its content follows, and each token but the last predicts the
+next piece of content: <imagine> predicts c1, c1 predicts c2, <answer> the answer. The answer itself
+is never an input.
 With several branches (`mixed`) each of them follows the same prefix and none sees another: one pass
 trains all ways of answering at once.
 
@@ -116,12 +116,11 @@ def cells_of(h, w):
 def places(data, branches):
     """The Place of each token of a sequence made of `data` and these branches."""
     _, n_views, h, w = data.views.shape
-    prefix = [Place(VIEW, order=v, cell=cell) for v in range(n_views) for cell in cells_of(h, w)]
-    prefix += [Place(QUERY, order=i) for i in range(data.query.shape[1])]
+    result = [Place(VIEW, order=v, cell=cell) for v in range(n_views) for cell in cells_of(h, w)]
+    result += [Place(QUERY, order=i) for i in range(data.query.shape[1])]
     h, w = data.imagination.shape[1:]
     imagined = [cells_of(h, w)[i] for i in imagining_order(h, w)]
 
-    result = prefix.copy()
     for number, branch in enumerate(branches, 1):
         for segment in branch:
             if segment == IMAGINE:

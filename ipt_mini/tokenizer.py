@@ -16,7 +16,7 @@ from tqdm import trange
 from ipt_mini.muon import Muon
 
 PATCH = 8                     # pixels a side that one code stands for, if nothing else is said
-SIZES = {  # by world: codes, width of the layers, codes a side that the decoder draws one from
+SIZES = {  # by world: codes, width of the layers, side of the decoder's window in codes
     "cells": dict(n_codes=32, width=128, context=1),
     "first-person": dict(n_codes=512, width=192, context=3),
     "pictures": dict(n_codes=1024, width=192, context=3),      # of a folder
@@ -81,7 +81,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def start_from(self, z):
-        """Initialise from data (M, D): each code is the vector farthest from those before."""
+        """Data (M, D): each code is the vector farthest from those before, if far; else z[0]."""
         self.vectors[:] = self.cluster_sum[:] = z[0]
         self.cluster_size.fill_(1)
         self.revive(torch.arange(len(self.vectors), device=z.device) > 0, z)
@@ -91,8 +91,8 @@ class Codebook(nn.Module):
 class Tokenizer(nn.Module):
     """Convolutional encoder -> codebook -> convolutional decoder.
     The encoder's kernels are as large as their strides, so a code depends on its own pixels alone:
-    the same glyph gets the same code wherever it is. In first person the decoder looks at the
-    neighbours of a code too: they tell where on its pixels an object lies."""
+    the same glyph gets the same code wherever it is. Except in cells, the decoder looks at
+    the neighbours of a code too: they tell where on its pixels an object lies."""
 
     dim = 16
     warmup = 0.25             # first part of the training, of a plain autoencoder without codes
@@ -125,7 +125,8 @@ class Tokenizer(nn.Module):
         return F.normalize(z, dim=1).permute(0, 2, 3, 1)
 
     def loss(self, pixels, again, part):
-        """Training loss, a scalar: |x' - D(e_k)|^2 + beta * commitment. part: of training, 0..1.
+        """Training loss, a scalar: |x' - decoder(e_k)|^2 + beta * commitment. part: of the
+        training, 0..1.
 
         `again` holds the same pictures under another light and noise; they are what the decoder has
         to draw (Noise2Noise, arXiv 1803.04189). So a code has no use for the light, and spare codes
@@ -165,12 +166,12 @@ def train_tokenizer(make, pictures, seed=0, steps=400, batch=32):
     of the last: in first person those are maps, whose glyphs are few."""
     g = torch.Generator().manual_seed(seed)
     device = pictures[0].pixels.device
-    with torch.random.fork_rng(devices=[]):             # the layers start from this seed alone
+    with torch.random.fork_rng(devices=[]):             # the CPU's generator: weights start there
         torch.default_generator.manual_seed(seed)
         model = make().to(device)
     kernels = [p for p in model.parameters() if p.dim() > 1]
     biases = [p for p in model.parameters() if p.dim() < 2]
-    optimizers = []                                     # one of your own may lack kernels or biases
+    optimizers = []            # a tokenizer of your own may lack kernels or biases
     if kernels:
         optimizers.append(Muon(kernels, lr=0.05))
     if biases:

@@ -30,10 +30,10 @@ from ipt_mini.own import is_own, load_own
 from ipt_mini.parallel import (average_gradients, first_alone, join, mean_over_processes,
                                rank_and_size)
 from ipt_mini.run import Run, keep_freed_memory, machine, new_model, pick_device
-from ipt_mini.sequence import Layout, layout, pack
+from ipt_mini.sequence import THINK, Layout, layout, pack
 
 PROGRESS = "{desc} {percentage:.0f}%, {remaining} left{postfix} {bar}"
-NOT_IN_PROGRESS = "oracle", "codes", "nats"    # so that it fits into 100 columns
+NOT_IN_PROGRESS = "oracle", "codes", "nats"    # of `validate`; the rest fits into 100 columns
 # Share of the learning rates, by recipe. In first person the objects are not found at full rates.
 RATE = {"cells": 1, "first-person": 0.5, "pictures": 1}
 
@@ -48,7 +48,7 @@ class TrainingSet(NamedTuple):
     curriculum: tuple          # shares of the kinds early in training, or None
     curriculum_steps: int      # at most
     terms: dict                # {name: Term} of the loss
-    steps: int                 # that it is learnt from
+    steps: int                 # of the whole training that learn from it
 
 
 class Training(NamedTuple):
@@ -77,9 +77,10 @@ def training_set(run, terms, steps):
     config = run.config
     n_read = max(1, steps) * config.batch_size
     examples, data = run.prepare("train", min(config.n_train, n_read))
-    longest, most = max(data.query.shape[1], data.cot.shape[1] + 1), run.model.order.num_embeddings
-    if longest > most:
-        raise UserError(f"{run.name}: a text of {longest} words, and {most} fit", 1)
+    thought = any(THINK in branch for branch in config.branches) * (1 + data.cot.shape[1])
+    most = run.model.order.num_embeddings
+    if max(thought, data.query.shape[1]) > most:
+        raise UserError(f"{run.name}: a query may have {most} words, a thought {most - 1}", 1)
     tokens, targets = pack(data, config.branches, run.model.n_words)
     where = layout(data, config.branches, config.answer_sees_views)
     return TrainingSet(tokens, targets, data.pose, where, examples.kind, run.task.CURRICULUM,
@@ -89,7 +90,7 @@ def training_set(run, terms, steps):
 def get_batch(turn, config, data):
     """Indices (batch_size,) of the examples of the task's turn, by seed and turn alone.
     Early on, the kinds of question may come in uneven shares, the task's CURRICULUM; afterwards
-    each epoch is a new order of all examples."""
+    each epoch is a new order of all examples, less a rest that fills no batch."""
     n, size, kind = len(data.kind), config.batch_size, data.kind
     early = config.curriculum * data.steps
     if data.curriculum and turn < min(early, data.curriculum_steps):
@@ -109,7 +110,7 @@ def get_lr(step, config):
 
 
 def optimizers_of(model, config):
-    """Muon for the matrices of the blocks, AdamW for embeddings, norms and head."""
+    """Muon for the matrices of the blocks, AdamW for all else: embeddings, norms, gains, head."""
     matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
@@ -186,7 +187,7 @@ def train_steps(training, first, end, bar):
         losses.append(train_step(training, step))
         bar.update()
     means = mean_over_processes(torch.stack(losses).mean(0)).tolist()
-    return dict(zip(training.sets[0].terms, means))
+    return dict(zip(training.sets[0].terms, means))      # all sets have the same names
 
 
 def fit(training, saved, seconds, line, **kept):
@@ -204,7 +205,7 @@ def fit(training, saved, seconds, line, **kept):
                desc=folder.name, position=line, bar_format=PROGRESS,
                ncols=min(100, get_terminal_size().columns))
     while first < config.steps:
-        end = min(config.steps, first - first % config.eval_every + config.eval_every)
+        end = min(config.steps, (first // config.eval_every + 1) * config.eval_every)
         with timed(seconds, "training"):
             means = train_steps(training, first, end, bar)
         check_finite(means, model, end, folder)

@@ -144,7 +144,7 @@ def quick(monkeypatch):
     """For tests of something else: examples of the three tasks are made once for all tests, each
     tokenizer is reported on once, and pictures are blank files. This is most of the time of a tiny
     run."""
-    from ipt_mini import dataset, evaluate, plots
+    from ipt_mini import checkpoint, dataset, evaluate, plots
     from ipt_mini.tasks import TASKS, make
 
     def made(task, *key):
@@ -170,5 +170,6 @@ def quick(monkeypatch):
     monkeypatch.setattr(evaluate, "tokenizer_report", report)
 
     monkeypatch.setattr(dataset, "make", made)
+    monkeypatch.setattr(checkpoint, "make", made)
     monkeypatch.setattr(plots, "blocks", blank)
     monkeypatch.setattr(plots, "curves", blank)

@@ -163,7 +163,7 @@ BAD = [
     ("train.py --inputs wrong.py:f", 1, "wrong.py:f", "defines no 'f'"),
     ("train.py --inputs noise:f", 2, "--inputs noise:f", "FILE.py:NAME"),
     ("train.py --task none.py", 2, "no file 'none.py'"),
-    ("train.py --task wrong.py", 1, "wrong.py is no task", "questions"),
+    ("train.py --task wrong.py", 1, "wrong.py: no task", "questions"),
     ("train.py --task typo.py", 1, "typo.py", "SyntaxError"),
     ("train.py --tokenizer none.py:T", 2, "no file 'none.py'"),
     ("train.py --tokenizer vae", 2, "--tokenizer 'vae'", "FILE.py"),
@@ -171,6 +171,7 @@ BAD = [
     ("TRAIN --out file", 1, "file", "yours to write"),
     ("TRAIN --out file/x", 1, "file/x", "yours to write"),
     ("TRAIN --out good --muon-lr 0.5", 2, "muon_lr 0.02 there, 0.5 here", "--name"),
+    ("TRAIN --out good --loss answer=1", 2, "loss", "--name"),
     ("TRAIN --out good --loss +wrong.py:not_one=1", 1, "not_one is no function"),
     ("TRAIN --out older", 1, f"format {FORMAT - 1}", "--name"),
     ("TRAIN --out nostates", 1, "nostates/checkpoint.pt"),
@@ -303,14 +304,17 @@ def test_own_tokenizers_that_are_none(world, quick, tokenizer, words):
 
 @pytest.mark.parametrize("decode, words", [
     ("vote.py", "vote.py"), ("wrong.py:f", "wrong.py"), ("raises.py:f", "mine"),
-    ("raises.py:comma", "a tuple of segments"), ("raises.py:nothing", "returns a Decoded")])
+    ("raises.py:comma", "a tuple of segments"), ("raises.py:nothing", "returns a Decoded"),
+    ("raises.py:square", "an answer (B,)")])
 def test_own_decodes_that_are_none(world, quick, decode, words):
     shutil.copy(EXAMPLES / "vote.py", world)
     (world / "wrong.py").write_text("def f(model, data, answers):\n    pass\n")
     (world / "raises.py").write_text(
         "from ipt_mini.generate import Decode\nfrom ipt_mini.sequence import ANSWER\n\n\n"
         "def g(model, data, answers):\n    raise KeyError('mine')\n\n\nf = Decode(g, (ANSWER,))\n"
-        "comma = Decode(g, (ANSWER))\nnothing = Decode(lambda *_: None, (ANSWER,))\n")
+        "comma = Decode(g, (ANSWER))\nnothing = Decode(lambda *_: None, (ANSWER,))\n"
+        "from ipt_mini.generate import Decoded\n"
+        "square = Decode(lambda m, data, a: Decoded(data.answer[:, None], None), (ANSWER,))\n")
     refused(f"eval.py runs/good --decode {decode} --n 10", 1, words)
 
 
@@ -325,8 +329,10 @@ def test_own_tasks_that_raise(world, quick):
 
 @pytest.mark.parametrize("more, words", [
     ("def questions(*args, **world):\n    return None\n", "questions has to return Examples"),
-    ("WORLDS = {'dense': {}}\n", "it lacks WORLDS of train"),
-    ("ANSWERS = ('left', 'up')\n", "no words: up"),
+    ("WORLDS = {'dense': {}}\n", "it lacks WORLDS of train"), ("WORLDS = None\n", "task.py"),
+    ("some = questions\n\n\ndef questions(rng, b, n, **world):\n"
+     "    return some(rng, 50, n, **world).take(slice(0))\n", "no fair question among"),
+    ("ANSWERS = ('left', 'up')\n", "no words: ['up']"),
     ("def balance(examples):\n    return examples.answer, examples.answer\n",
      "no question is left")])
 def test_own_tasks_that_are_none(world, quick, more, words):
@@ -341,7 +347,7 @@ def test_an_own_task_with_long_texts_is_refused(world, quick):
     longer = task.replace('"left or right ?"', '"left or right ?" + " ?" * 70')
     assert longer != task
     (world / "task.py").write_text(longer)
-    refused(f"{TRAIN} --task task.py --out runs/own", 1, "task: a text of", "64 fit")
+    refused(f"{TRAIN} --task task.py --out runs/own", 1, "task: a query may have 64 words")
 
 
 def test_a_picture_goes_wherever_it_is_sent(world):

@@ -1,7 +1,9 @@
 """Comparisons: what is compared, when they stop, how often they are wrong, what they see."""
 import functools
 import math
+import json
 import shutil
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 from conftest import EXAMPLES, ROOT, TINY, call, refused
 
-from ipt_mini.checkpoint import CODE, code_now, get_tokenizer, identity
+from ipt_mini.checkpoint import CODE, MADE_BY, code_now, get_tokenizer, identity
 from ipt_mini.compare import (by_tests, compare, compare_settings, metric_of, pairs_in,
                               planned_once, score, settings_of, short_run, steps_of_second,
                               with_seed)
@@ -121,9 +123,8 @@ def test_an_own_task_that_is_edited_is_another_run(tmp_path):
     assert identity(config, tasks_of(config).values()) != known
 
 
-def test_an_edited_tokenizer_is_trained_anew(monkeypatch, tmp_path):
-    package = shutil.copytree(ROOT / "ipt_mini", tmp_path / "ipt_mini")
-    monkeypatch.setattr("ipt_mini.checkpoint.PACKAGE", package)
+def test_a_tokenizer_of_other_code_is_trained_anew(monkeypatch, tmp_path):
+    assert MADE_BY["tokenizer"] == zlib.crc32((ROOT / "ipt_mini/tokenizer.py").read_bytes())
     trained = []
 
     def train(make, *_):
@@ -135,7 +136,7 @@ def test_an_edited_tokenizer_is_trained_anew(monkeypatch, tmp_path):
     def get():
         return get_tokenizer(config, tasks_of(config).values(), tmp_path / "run", Tokenizer)
     assert torch.equal(get().encoder[0].weight, get().encoder[0].weight) and len(trained) == 1
-    (package / "tokenizer.py").write_text("# edited")
+    monkeypatch.setitem(MADE_BY, "tokenizer", 7)
     assert get() is trained[1]
 
 
@@ -169,9 +170,10 @@ def test_what_is_planned_is_planned_once(tmp_path):
     file = tmp_path / "runs/compare/a-b.steps"
     assert planned_once(file, lambda: 100) == planned_once(file, lambda: 40) == 100
     assert planned_once(file.with_suffix(".pairs"), lambda: 7) == 7
-    file.write_text("nonsense")
-    with pytest.raises(UserError, match="a-b.steps: .* move it away"):
-        planned_once(file, lambda: 40)
+    for content in ("nonsense", "0", "true", "2.5"):
+        file.write_text(content)
+        with pytest.raises(UserError, match="a-b.steps: .* move it away"):
+            planned_once(file, lambda: 40)
 
 
 def test_a_plan_that_the_time_does_not_allow_is_not_kept(tmp_path):
@@ -301,6 +303,9 @@ def test_from_a_notebook_with_a_term_that_is_a_function(world, quick, monkeypatc
     again = compare_settings(config, "loss=+mine=9", 9.0)
     assert again.first == result.first and again.second != result.second
     assert len(list((world / "runs/compare").glob("*/checkpoint.pt"))) == 6
+    # Steps and pairs are planned once, before the first look.
+    kept = dict(sorted((path.suffix, path) for path in (world / "runs/compare").glob("*-*.*")))
+    assert [json.loads(kept[suffix].read_text()) for suffix in (".pairs", ".steps")] == [2, 6]
     one = result._replace(first=[0], second=[0])
     figures = list(by_tests(one))
     assert [figure.metric for figure in figures] == [

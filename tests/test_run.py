@@ -335,10 +335,10 @@ def test_ask_imagines_by_itself_where_it_can(world):
 def test_ask_refuses_what_was_not_trained(world):
     run, example = load_run("runs/good"), make(TASKS["pt"], "test", 1)
     for name in ("think", "dream"):
-        with pytest.raises(UserError, match=f"direct, imagine, oracle, not by '{name}'"):
+        with pytest.raises(UserError, match=f"by: direct, imagine, oracle, not by '{name}'"):
             run.ask(example, name)
     config = replace(run.config, supervision="think imagine answer")
-    with pytest.raises(UserError, match="answer by: none"):
+    with pytest.raises(UserError, match="none of DECODES"):
         run._replace(config=config).ask(example)
 
 

@@ -16,13 +16,13 @@ def load_task(spec):
     if not is_own(spec):
         return TASKS[spec]
     task = load_own(spec)
-    missing = [name for name in NEEDED if not hasattr(task, name)]
-    if missing or "train" not in task.WORLDS:
-        raise UserError(f"{spec} is no task: it lacks {', '.join(missing) or 'WORLDS of train'}", 1)
-    unknown = set(task.ANSWERS).difference(vocabulary(task))
-    if unknown:
-        raise UserError(f"{spec}: ANSWERS that are no words: {', '.join(sorted(unknown))}; see "
-                        "OWN_WORDS", 1)
+    with blame(spec):
+        missing = [name for name in NEEDED if not hasattr(task, name)]
+        if missing or "train" not in task.WORLDS:
+            raise UserError(f"no task: it lacks {', '.join(missing) or 'WORLDS of train'}")
+        unknown = [word for word in task.ANSWERS if word not in vocabulary(task)]
+        if unknown:
+            raise UserError(f"ANSWERS that are no words: {unknown}; see OWN_WORDS")
     task.questions = returning_examples(task.questions)
     for name in ("questions", "rule", "flip", "balance"):
         setattr(task, name, blame(spec)(getattr(task, name)))
@@ -33,8 +33,8 @@ def returning_examples(questions):
     """The function, with a TypeError if it returns something else."""
     def checked(*args, **world):
         examples = questions(*args, **world)
-        if not isinstance(examples, Examples) or not len(examples.answer):
-            raise TypeError("questions has to return Examples, one at least")
+        if not isinstance(examples, Examples):
+            raise TypeError("questions has to return Examples")
         return examples
     return checked
 

@@ -1,9 +1,9 @@
 """The same views in first person: a camera draws egocentric cells as a picture in perspective.
 
-The camera stands far behind and above the viewer: at the height of its eyes far things would be a
-few pixels, or hidden, and even true pictures hard to read. Walls and objects stand upright, shrink
-with distance and hide what is behind them. The X lies on the floor, and the floor of a DARK cell is
-dark. At the bottom is the compass, as in the cells.
+The camera stands far behind and above the viewer. From the viewer's eyes far things would be a few
+pixels, or hidden: even a true picture would be hard to read. Walls and objects stand upright,
+shrink with distance and hide what is behind them. The X lies on the floor, and the floor of a DARK
+cell is dark. At the bottom is the compass, as in the cells.
 On the screen, `aside` and `down` are 0 straight ahead: a point that is `far` from the camera,
 `right` of it and `height` above the floor is at aside = right / far, down = (EYE - height) / far.
 Shape letters: B pictures, N cells a side of a view, P = N * N, S = 8 (N + 1) pixels a side of a
@@ -29,8 +29,8 @@ def compass_at(n):
 
 @lru_cache
 def screen(n):
-    """(down, aside), each (S,): of the pixels' rows and columns. The screen reaches from the top of
-    a wall in the last row to the near edge of the viewer's cell, above the compass."""
+    """(down, aside), each (S,): of the pixels' rows and columns. From the top of a wall in the
+    farthest row to the near edge of the viewer's cell; the compass's 8 rows of pixels lie below."""
     top = (EYE * n - 1) / (BACK * n + n - 1)
     bottom = EYE * n / (BACK * n - 0.5)
     size = 8 * (n + 1)
@@ -56,8 +56,8 @@ def _layers(n):
 
 
 def _layer(n, row_ahead, right, below):
-    """row_ahead: of the cells, in steps from the viewer, (S, S) or one number. Of a pixel's point:
-    right (S, S): steps to the right of the viewer; below (S, S): steps below the glyph's middle."""
+    """For each pixel the cell, `row_ahead` steps ahead and `right` steps aside of the viewer, and
+    the texel: `below` is measured from the glyph's middle, down or, on the floor, to the viewer."""
     column = np.round(right)
     inside = (row_ahead >= 0) & (row_ahead < n) & (np.abs(column) <= n // 2) & (np.abs(below) < 0.5)
     cell = np.where(inside, (n - 1 - row_ahead) * n + n // 2 + column, n * n)

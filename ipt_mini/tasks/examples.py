@@ -6,17 +6,17 @@ A task is a module. What it has:
     CHANCE                share of right answers of one who guesses
     OWN_WORDS             words beyond the common vocabulary
     MAPS                  fields of Examples that are drawn from above in any world
-    STEPS, LOSS           steps of training, terms of the loss, by recipe ("cells", "first-person")
+    STEPS, LOSS           steps of training, terms of the loss, {recipe: ...}, see Config.recipe
     CURRICULUM            shares of the KINDS early in training, or None: even
     CURRICULUM_STEPS      for how many steps at most
-    WORLDS                settings of `questions` by split; "train" serves those not named
+    WORLDS                {split: arguments of `questions`}; val and test take those of "train"
 and four functions:
-    questions(rng, b, n, **world) -> Examples, at most b of them, on scenes of n x n cells
+    questions(rng, b, n, **world) -> Examples on n x n cells: the fair, unambiguous, ones of b
     rule(views, query, imagination) -> the answer (B,) that the imagination shows
     flip(examples) -> (query, imagination): the opposite question, and what is to be imagined for it
     balance(examples) -> (key, label), each (B,): no key shall tell the label
-A Folder is a task whose examples are fixed: it has `examples` instead of `questions`; its rule and
-flip are None.
+A Folder is a task whose examples are fixed: it has `examples` instead of `questions` and `balance`;
+its rule and flip are None.
 """
 import zlib
 from typing import NamedTuple
@@ -26,7 +26,7 @@ import numpy as np
 from ipt_mini.errors import UserError
 
 SPLITS = ("train", "val", "test")
-CHUNK, BLOCK = 16384, 2048    # questions drawn at a time; fair ones balanced together, at least
+CHUNK, BLOCK = 16384, 2048    # questions drawn at a time; so many fair ones are balanced together
 
 
 class Examples(NamedTuple):
@@ -59,10 +59,13 @@ def make(task, split, n_examples, seed=0, grid=5):
     world = task.WORLDS.get(split, task.WORLDS["train"])
     part = SPLITS.index(split) if split in SPLITS else SPLITS.index("test")
     rng = np.random.default_rng([seed, zlib.crc32(f"{task.NAME} {split}".encode())])
-    result, waiting = [], []
+    result, waiting, drawn = [], [], 0
     while count(result) < n_examples:
         examples = task.questions(rng, CHUNK, grid, **world)
         waiting.append(examples.take(split_of(examples.scene) == part))
+        drawn += CHUNK
+        if drawn > 100 * CHUNK and not count(result + waiting):
+            raise UserError(f"{task.NAME}, {split}: no fair question among {drawn:,} drawn", 1)
         if count(waiting) >= BLOCK:
             result.append(balanced(rng, task, joined(waiting)))
             waiting = []
@@ -84,9 +87,10 @@ def split_of(scene):
     b, n, _ = scene.shape
     weights = np.random.default_rng(0).integers(0, 2 ** 63, (n, n), dtype=np.uint64)
     turned = [np.rot90(w, k) for w in (weights, weights.T) for k in range(4)]
-    numbers = scene.reshape(b, -1) @ np.reshape(turned, (8, n * n)).T          # mod 2 ** 64
+    numbers = scene.reshape(b, n * n) @ np.reshape(turned, (8, n * n)).T          # mod 2 ** 64
     lowest = numbers.min(1)                            # the same for all symmetries
-    # The lowest of eight is small: spread it over all 64 bits. The top three are the bucket.
+    # The lowest of eight is small: xor and a large odd factor (Fibonacci hashing) spread it over
+    # 64 bits. The top three are the bucket.
     mixed = (lowest ^ (lowest >> np.uint64(31))) * np.uint64(0x9E3779B97F4A7C15)
     bucket = (mixed >> np.uint64(61)).astype(int)      # 0 .. 7
     return np.where(bucket < 6, 0, bucket - 5)
@@ -99,13 +103,13 @@ def balanced(rng, task, examples):
     for _ in range(3):
         key, label = task.balance(examples)
         n_labels = label.max() + 1
-        pair = key * n_labels + label
+        pair = key * n_labels + label                  # a number for each pair of the two
         by_key = np.bincount(pair, minlength=(key.max() + 1) * n_labels).reshape(-1, n_labels)
         second = np.sort(by_key, 1)[:, -2]
         examples = thinned(rng, examples, pair, second[key])
         if not len(examples.answer):
             raise UserError(f"{task.NAME}: balanced, no question is left: the key that `balance` "
-                            "gives tells the label", 1)
+                            "gives tells the label", code=1)
         label = task.balance(examples)[1]
         examples = thinned(rng, examples, label, np.bincount(label).min())
     kinds = np.bincount(examples.kind, minlength=len(task.KINDS))
@@ -116,4 +120,4 @@ def thinned(rng, examples, group, wanted):
     """About so many examples of each group of equal integers (B,), drawn at random. wanted: one
     number, or (B,) that of each example's group."""
     size = np.bincount(group)[group]
-    return examples.take(rng.random(len(group)) * size < wanted)
+    return examples.take(rng.random(len(group)) * size < wanted)     # chance: wanted / size

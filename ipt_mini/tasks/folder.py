@@ -96,7 +96,8 @@ class Folder:
                 raise UserError(f'"{name}" has to be a {"text" if kind is str else "list"}')
         views = [self.picture("views", name) for name in record["views"]]
         imagination = self.picture("imagination", record["imagination"])
-        query, cot, answer = (self.words_of(record[name]) for name in ("query", "cot", "answer"))
+        query, answer = self.words_of(record["query"]), self.words_of(record["answer"])
+        cot = self.words_of(record["cot"], MOST_WORDS - 1)     # <think> takes a place, too
         before = self.lines[0].views if self.lines else views
         if not 0 < len(views) == len(before) <= MOST_VIEWS:
             raise UserError(f"{len(views)} views, before {len(before)}: each example needs as "
@@ -106,11 +107,11 @@ class Folder:
         pose = pose_of(record["pose"], len(views))
         return Line(record["split"], views, pose, query, imagination, " ".join(answer), cot)
 
-    def words_of(self, text):
+    def words_of(self, text, most=MOST_WORDS):
         """The words of a text."""
         words = [sys.intern(word) for word in text.lower().split()]     # many are alike
-        if len(words) >= MOST_WORDS:               # <think> takes a place, too
-            raise UserError(f"a text of {len(words)} words, and {MOST_WORDS - 1} fit")
+        if len(words) > most:
+            raise UserError(f"a text of {len(words)} words, and {most} fit")
         return words
 
     def picture(self, field, name):
@@ -137,7 +138,7 @@ class Folder:
         with blame(path), Image.open(path, formats=("PNG", "JPEG")) as image:
             self.check(image.size[::-1])             # from the header: nothing is decoded yet
             if image.mode.startswith(("I", "F")):    # else all that is over 255 would be white
-                raise UserError("16 or more bits a colour; save it with 8")
+                raise UserError("a grey picture of 16 or more bits a pixel; save it with 8")
             image = ImageOps.exif_transpose(image).convert("RGB")
             return np.asarray(image.resize((self.size, self.size)) if self.size else image)
 

@@ -1,8 +1,8 @@
 """The tiny world: kinds of cell, their 8 x 8 pixel glyphs, and what a viewer sees.
 
-A scene is an N x N grid of cells (N odd). A view is N x N as well and egocentric, as in MiniGrid:
-the viewer stands at the bottom centre and looks up the picture; what is hidden, outside the scene
-or unobserved is DARK. The viewer's own cell is a compass: its needle points north.
+A scene is an N x N grid of cells (N odd). A viewer's view is N x N as well and egocentric, as in
+MiniGrid: the viewer stands at the bottom centre and looks up the picture; what is hidden, outside
+the scene or unobserved is DARK. The viewer's own cell is a compass: its needle points north.
 Shape letters here and in the tasks: B examples, N cells a side, P = N * N.
 A cell as a number is row * N + column, a pose heading * P + cell.
 A heading is one of NORTH (up), EAST, SOUTH, WEST; a turn right is +1.
@@ -12,8 +12,8 @@ from functools import lru_cache
 import numpy as np
 
 # ---------------------------------------------------------------- kinds of cell and their glyphs
-MARKS = {  # one hex byte a row, one bit a pixel; the last four, by the viewer's heading, are its
-    # compass, whose needle points north: to the left for a viewer who faces east
+MARKS = {  # a hex byte a row, a bit a pixel. The last four are the compass of a viewer who faces
+    # north, east, south, west: the needle points to the map's north, left for one who faces east
     "dark": "ffffffffffffffff", "floor": "0000000000000000",
     "wall": "fb00df00fb00df00", "x": "c3e77e3c3c7ee7c3",
     "route": "0000181818180000", "one": "1838781818187e00",
@@ -31,7 +31,7 @@ OBJECT = len(MARKS)                                    # ids from here on are ob
 N_KINDS = len(NAMES) - OBJECT
 PAINT = {**COLOURS, "dark": (24, 25, 34), "wall": (148, 112, 92)}
 INK, PAPER = (30, 30, 40), (236, 229, 214)             # of all others, and below the paint
-NOISE, BRIGHTNESS = 8, 0.1                             # grey levels, -8 to 7; +- share a cell
+NOISE, BRIGHTNESS = 8, 0.1     # -8 to 7 grey levels a pixel; up to 10% brighter or darker a cell
 
 
 def _glyph(name):
@@ -70,7 +70,7 @@ def lit(pixels, rng):
     tiles = _LIT[brightness, tiles]
     noise = np.frombuffer(rng.bytes(tiles.size), np.uint8)
     noise = noise.reshape(tiles.shape) % (2 * NOISE)
-    tiles = tiles + noise - np.uint8(NOISE)              # uint8 may wrap round, and comes back
+    tiles = tiles + noise - np.uint8(NOISE)              # over 255 wraps to 0, and back here
     return tiles.reshape(pixels.shape)
 
 
@@ -107,8 +107,8 @@ def _between(n):
         ahead, right = from_viewer(target, n)
         steps = max(ahead, abs(right))
         for s in range(1, steps):
-            # The nearest cell; of two, the farther one ahead and the one nearer to the middle
-            # aside, so that left and right stay mirror images.
+            # ahead * s / steps and |right| * s / steps as whole numbers: a half is rounded up in
+            # the first, down in the second. The sign comes later: left and right are mirror images.
             up = (2 * ahead * s + steps) // (2 * steps)
             aside = (2 * abs(right) * s + steps - 1) // (2 * steps)
             row, col = n - 1 - up, n // 2 + aside * np.sign(right)
@@ -190,7 +190,7 @@ def scatter(rng, n, things, walls, taken):
     things = np.concatenate([things, bricks], 1)
     k = things.shape[1]
     assert k + taken.shape[1] <= n * n, f"{k} things do not fit into a grid of {n}"
-    blocked = marked(taken, n * n)
+    blocked = marked(taken, n * n + 1)[:, :-1]                       # P, none, may be taken
     lots = rng.random((b, n * n), np.float32) + blocked              # the k lowest get the things
     scene = np.full((b, n * n), FLOOR, np.uint8)
     lowest = np.argpartition(lots, k - 1, 1)[:, :k]

@@ -100,7 +100,7 @@ def has_shape(cells, query):
     """Which cells (B, ...) show an object of the shape that the query (B, Q) asks for."""
     shape = query[:, 2] - BALL
     shapes = (cells.astype(int) - OBJECT) // len(COLOURS)
-    return (shapes.T == shape).T                         # .T: B last, to be broadcast
+    return (shapes.T == shape).T                         # (..., B) == (B,), turned back
 
 
 def rule(views, query, imagination):
@@ -122,5 +122,5 @@ def balance(examples):
     The key holds the counts of all views, sorted: whoever only adds them up learns little."""
     per_view = has_shape(examples.views, examples.query).sum((2, 3))                     # (B, V)
     counts = np.sort(np.minimum(per_view, 5), 1)
-    key = counts @ 6 ** np.arange(N_VIEWS)
+    key = counts @ 6 ** np.arange(N_VIEWS)               # as digits of one number
     return key, examples.answer - ZERO - 1

@@ -81,7 +81,7 @@ def from_x(observed, x, turn):
 
 
 def fitting(kind, ahead, right, new_ahead, new_right):
-    """(B, k) bool: has a question of this kind a clear answer, for an object at these places?"""
+    """(B, k) bool: is `kind` the kind of a clear question about an object at these places?"""
     gain = np.hypot(ahead, right) - np.hypot(new_ahead, new_right)
     distance_kind = np.where(np.abs(gain) >= 0.5, gain < 0, -1)
     sideways = (right != 0) & (new_right != 0)
@@ -141,6 +141,6 @@ def balance(examples):
     query = examples.query
     ahead, right = find(examples.views[:, 0], query[:, THING] - OBJECT_WORD)
     side_and_turn = (right > 0) * 2 + query[:, TURN] - LEFT          # 0 .. 3
-    distance = 4 + ahead * n + right + n // 2
-    key = np.where(query[:, OPTION] == LEFT, side_and_turn, distance)
+    seen_at = 4 + ahead * n + right + n // 2
+    key = np.where(query[:, OPTION] == LEFT, side_and_turn, seen_at)
     return key, examples.answer - query[:, OPTION]

@@ -44,10 +44,10 @@ TURN, CANDIDATES = 5, slice(6, 10)   # their places in the query
 
 @lru_cache
 def _routes(lengths):
-    """All routes straight through M, heading north: (R, longest, 3) of (ahead, right, mark).
+    """All routes straight through M, heading north: (R, max(lengths), 3) of (ahead, right, mark).
     Cells run from 1 to 2 with M in the middle; a shorter route repeats its ends."""
     moves = ((1, 0), (0, 1), (-1, 0), (0, -1))
-    longest = max(lengths) // 2
+    longest_half = max(lengths) // 2
     routes = []
     for half in (length // 2 for length in lengths):
         between = [ROUTE] * (half - 1)
@@ -58,7 +58,7 @@ def _routes(lengths):
             two = np.cumsum([(1, 0), *to_two], 0)
             route = np.concatenate([one, [(0, 0)], two])
             if _readable(route):
-                rest = longest - half
+                rest = longest_half - half
                 with_marks = np.column_stack([route, marks])
                 routes.append(np.pad(with_marks, ((rest, rest), (0, 0)), mode="edge"))
     return np.array(routes)
@@ -68,7 +68,7 @@ def _readable(route):
     """Can the drawn route be read in one way only? Then each cell touches itself and its
     neighbours on the route, and no other."""
     steps_apart = np.abs(route[:, None] - route).sum(-1)
-    return (steps_apart <= 1).sum() == 3 * len(route) - 2
+    return (steps_apart <= 1).sum() == 3 * len(route) - 2            # 3 each, 2 at the two ends
 
 
 def questions(rng, b, n, walls, objects, lengths):
@@ -163,7 +163,7 @@ def two_places(rng, scene, route, pose):
     pair = place[shown] * n * n + place[hidden]
     swapped = place[hidden] * n * n + place[shown]
     count = np.bincount(pair[fair], minlength=n ** 4)
-    fair &= rng.random(b) * count[pair] < count[swapped]     # the frequent one is thinned
+    fair &= rng.random(b) * count[pair] < count[swapped]     # chance: count[swapped] / count[pair]
     return cells[rows, shown], cells[rows, hidden], fair
 
 

@@ -6,13 +6,13 @@ import numpy as np
 
 from ipt_mini.tasks.grid import NAMES, OBJECT, SHAPES
 
-OPENERS = ("<answer>", "<imagine>", "<think>")         # each opens the segment of that name
+OPENERS = ("<answer>", "<imagine>", "<think>")         # each opens a part of the model's sequence
 COMPASS = ["north", "east", "south", "west"]
 PLAIN = ("nothing left right closer further how many at x turn is or ? walk to look mid row column "
          "heading gaze see ahead then view sees new").split()
 WORDS = [*OPENERS, *map(str, range(10)), *COMPASS, *PLAIN, *SHAPES, *NAMES[OBJECT:]]
 ID = {word: i for i, word in enumerate(WORDS)}
-# The first of a row of words: add a number, a heading, 1 for the second of two options, a shape.
+# The first of a row of words: ZERO + 3 is "3", HEADING_WORD + WEST "west", CLOSER + 1 "further".
 ZERO, HEADING_WORD, LEFT, CLOSER, BALL = (ID[w] for w in ("0", "north", "left", "closer", "ball"))
 RIGHT = LEFT + 1
 NOTHING = ID["nothing"]

@@ -110,7 +110,9 @@ def test_an_own_file_that_was_edited_is_noticed(world, quick, monkeypatch):
     inputs = "def inputs(model, tokens, pose, layout, rng):\n    return tokens\n"
     (world / "term.py").write_text(TERM)
     (world / "inputs.py").write_text(inputs)
-    command = f"{TRAIN} --loss +term.py:term=0.1 --inputs inputs.py:inputs"
+    task = (EXAMPLES / "turn_around.py").read_text()
+    (world / "task.py").write_text(task)
+    command = f"{TRAIN} --task task.py --loss +term.py:term=0.1 --inputs inputs.py:inputs"
     assert call(f"{command} --out runs/done")[0] == 0
     with monkeypatch.context() as m:
         replace, saves = os.replace, []
@@ -124,7 +126,7 @@ def test_an_own_file_that_was_edited_is_noticed(world, quick, monkeypatch):
         m.setattr(os, "replace", stop)
         refused(f"{command} --out runs/half", 130, "stopped")
     assert load(world / "runs/half/checkpoint.pt", "")["step"] == 2
-    for name, text in (("term.py", TERM), ("inputs.py", inputs)):
+    for name, text in (("term.py", TERM), ("inputs.py", inputs), ("task.py", task)):
         (world / name).write_text(text + "\n# edited\n")
         before = snapshot(world)
         for folder in ("runs/done", "runs/half"):

@@ -54,8 +54,9 @@ def test_ctrl_c_ends_all_in_one_line_and_all_resume(tmp_path):
 
 def torchrun(command, cwd, processes, code=0):
     """Run a script as `torchrun --nproc-per-node ...` does; its stderr."""
+    script, *more = command.split()
     words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes),
-             "--standalone", str(ROOT / "train.py"), *command.split()[1:]]
+             "--standalone", str(ROOT / script), *more]
     ran = subprocess.run(words, cwd=cwd, env=ONE_THREAD, text=True, capture_output=True,
                          timeout=300)
     assert bool(ran.returncode) == bool(code), f"exit {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
@@ -86,6 +87,28 @@ def test_two_processes_learn_what_one_does(tmp_path, monkeypatch):
     torchrun(f"{command} --out runs/half", tmp_path, 2)
     half = json.loads((tmp_path / "runs/half/metrics.json").read_text())["log"]
     assert half[-1]["losses"] == pytest.approx(one[-1]["losses"], abs=1e-4)
+
+
+AVERAGES = """
+import torch
+from torch.nn import Parameter, ParameterList
+from ipt_mini.parallel import average_gradients, join
+
+rank, size = join("cpu")
+model = ParameterList([Parameter(torch.zeros(n)) for n in (2, 3, 4)])
+model[0].grad = torch.full((2,), 1.0 + 2 * rank)
+if rank:                                      # as a term whose `if` depends on the rows
+    model[1].grad = torch.full((3,), 2.0)
+average_gradients(model)
+found = [p.grad if p.grad is None else p.grad.tolist() for p in model]
+assert found == [[2, 2], [1, 1, 1], None], found
+"""
+
+
+def test_gradients_are_averaged_though_one_process_may_have_none(tmp_path):
+    path = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+    (tmp_path / "averages.py").write_text(path + AVERAGES)
+    torchrun(f"{tmp_path}/averages.py", tmp_path, 2)
 
 
 def test_what_torchrun_cannot_do_is_said_in_one_line(tmp_path):
