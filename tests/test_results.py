@@ -279,6 +279,19 @@ def test_the_results_quote_mvc_in_first_person():
         assert said in page("docs/results.md"), said
 
 
+def test_the_results_quote_how_many_codes_are_needed():
+    shown, claims = report.read("claims_pet_codes")["tables"]
+    right = {name: [row[2].split()[0] for row in shown["rows"] if row[1] == name]
+             for name in ("direct", "imagine", "oracle")}
+    own = right["imagine"]
+    for said in (f"right after its own picture in {own[0]}%, with 128 in {own[1]}%, with 32 in "
+                 f"{own[2]}% (both differences *hold*)",
+                 f"After the true picture it is right in {', '.join(right['oracle'])}%, without "
+                 f"one in {', '.join(right['direct'])}%"):
+        assert said in page("docs/results.md"), said
+    assert [row[-1] for row in claims["rows"]] == ["holds", "holds"]
+
+
 def test_the_results_quote_the_controls():
     rows = report.read("claims_pt_controls")["tables"][0]["rows"]
     direct = {row[0]: row[2].split()[0] for row in rows if row[1] == "direct"}
