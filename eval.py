@@ -69,6 +69,7 @@ def evaluate_one(run, options):
 
 
 def right(figures):
+    """An accuracy with its interval, as text."""
     if not figures["n"]:
         return "fits no question"
     return "right {accuracy}% [{low}, {high}] n {n}".format(**figures)

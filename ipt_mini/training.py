@@ -77,9 +77,9 @@ def training_set(run, terms, steps):
     config = run.config
     n_read = max(1, steps) * config.batch_size
     examples, data = run.prepare("train", min(config.n_train, n_read))
-    thought = any(THINK in branch for branch in config.branches) * (1 + data.cot.shape[1])
+    thinks = any(THINK in branch for branch in config.branches)
     most = run.model.order.num_embeddings
-    if max(thought, data.query.shape[1]) > most:
+    if data.query.shape[1] > most or thinks and data.cot.shape[1] >= most:
         raise UserError(f"{run.name}: a query may have {most} words, a thought {most - 1}", 1)
     tokens, targets = pack(data, config.branches, run.model.n_words)
     where = layout(data, config.branches, config.answer_sees_views)
