@@ -88,7 +88,8 @@ def main():
         ["larger", "ms a step", "default = 1", "exponent", "GiB", f"steps to {GOAL:.0%}",
          "minutes of them", "direct, %", "imagine, %", "oracle, %"], rows)], logs, [
         "One seed. Exponent: e in cost ~ size^e; of a grid, size is the side. Steps to 90%: of "
-        "validation, after the model's own picture. Accuracies: of the test."])
+        "validation, after the model's own picture. Accuracies: of the test."],
+        tasks=options.task)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,14 @@
   that a comparison could go by? How often does it find a difference between the default and itself,
   and how often an effect that is added? Pairs are drawn from the pool again and again.
 - Planted effects: how often does it find what is there?
-- Variants: one comparison each, of ten minutes, with its verdict; --variants N: the first N.
-  --score NAME: they are judged by NAME instead of right codes, in a file of its own.
+- Variants: one comparison each, of ten minutes, with its verdict. --variants 6: the first 6;
+  --variants 6:13: those after them, in a file of their own. --score NAME: they are judged by NAME
+  instead of right codes, in a file of its own.
 """
 from report import ROOT, arguments, run_main, tiny, write
 
 import math
+import re
 
 import numpy as np
 
@@ -30,9 +32,12 @@ DRAWS = 2000
 EFFECTS = 0.01, 0.02, 0.03, 0.05           # of the share of right codes
 OF_PICTURES = "codes", "nats"
 LOSSES = f"{ROOT}/examples/losses.py"
+HALF = f"{ROOT}/examples/half.py:half_"
 SAMPLING = f"{ROOT}/examples/scheduled_sampling.py"
 WRONG = f"{ROOT}/benchmarks/wrong_codes.py:wrong_codes"
-PLANTED = {  # at equal steps; {wrong}: the default loss with `wrong_codes` for `imagination`
+# The default loss, but {wrong}: other target codes; {pictures}: pictures weigh more; {half}: each
+# example teaches one way of answering.
+PLANTED = {  # at equal steps
     "a quarter of Muon's rate": "muon_lr=0.005",
     "half the width": "n_embd=64",
     "10% of the target codes wrong": "loss={wrong}",
@@ -46,15 +51,20 @@ VARIANTS = {
     "pictures dropped late": "loss=answer=0.2@0.5:1@0.7,imagination=1@0.6:0@0.8",
     "discrepancy 0.1": f"loss=+{LOSSES}:discrepancy=0.1",
     "soft decode 1": f"loss=+{LOSSES}:soft_decode=1",
+    "rare 1": f"loss=+{LOSSES}:rare=1",
     "scheduled sampling, random": f"inputs={SAMPLING}:random",
-    "four blocks": "n_layer=4",
     "answer weight 1": "loss=answer=1,imagination=1",
-    "half the batch": "batch_size=32",
-    "no direct branch": "supervision=ipt",
-    "eight heads": "n_head=8",
-    "twice Muon's rate": "muon_lr=0.04",
-    "half Adam's rate": "adam_lr=0.0015",
+    "imagination weight 1.5": "loss={pictures}",
+    "halves": "loss={half}",
 }
+
+
+def filled(text, config):
+    """The text of a setting with the losses that it names in braces."""
+    loss = complete_loss("", config.branches, TASKS[config.task].LOSS[config.views])
+    return text.format(wrong=loss.replace("imagination", WRONG),
+                       pictures=loss.replace("imagination=1", "imagination=1.5"),
+                       half=re.sub("(answer|imagination|compass)", HALF + r"\1", loss))
 
 
 def learnt(config, seeds):
@@ -111,11 +121,9 @@ def powers(logs, metric, minutes_a_pair, rng):
 def planted(config, logs, planned, rng):
     """A row an effect: its size by the two measures of pictures, and how many comparisons find it
     worse or better."""
-    loss = complete_loss("", config.branches, TASKS[config.task].LOSS[config.views])
-    wrong = loss.replace("imagination", WRONG)
     seeds = len(logs) // 2
     for name, text in PLANTED.items():
-        _, second = settings_of(config, text.format(wrong=wrong))
+        _, second = settings_of(config, filled(text, config))
         changed, cells = [one.log for one in learnt(second, seeds)], [name]
         for metric in OF_PICTURES:
             differences = np.array([score(other, metric) - score(log, metric)
@@ -134,62 +142,71 @@ def row_of(variant, result):
             f"{result.minutes:.1f}"]
 
 
-def trust(options, config, logs, metrics, rng):
+def minutes_of(learnt):
+    """The median time that a run took."""
+    return float(np.median([sum(one.seconds.values()) for one in learnt])) / 60
+
+
+def trust(options, config, metrics):
     """Write what the pool says of a comparison, and what it finds of planted effects."""
+    rng, pool = np.random.default_rng(0), learnt(config, options.seeds)
+    logs = [one.log for one in pool]
     scores = list(calibration(logs, metrics, options.planned, rng))
+    curve = list(powers(logs, metrics[0], minutes_of(pool), rng))
     effects = list(planted(config, logs, options.planned, rng))
     found = [cell for metric in OF_PICTURES for cell in (metric, "found worse, %", "better, %")]
+    added = [f"+{100 * effect:.0f} points found, %" for effect in EFFECTS]
     write(f"laboratory_{options.views.replace('-', '_')}", options, [
         (["score", "mean", "SD of differences", "false verdicts, %", "sees, power 0.8",
           "that is, %"], scores),
-        (["planted", *found], effects)], dict(logs=logs), [
+        (["planted", *found], effects),
+        (["pairs", "minutes", "false verdicts, %", *added], curve)], dict(logs=logs), [
         f"{options.task.upper()}, runs of {config.steps} steps, {options.seeds} seeds of the "
-        f"default, comparisons of at most {options.planned} pairs, drawn {DRAWS:,} times."])
+        f"default, comparisons of at most {options.planned} pairs, drawn {DRAWS:,} times. Last, "
+        f"how often a comparison by {metrics[0]} finds an effect that is added to one of two "
+        "equal settings. Minutes: of two cores, a thread a run."], tasks=options.task)
 
 
-def decide(options, config, logs, metric, minutes_a_pair, rng):
-    """Write how often effects would be found, and the verdict on each variant."""
-    wanted, minutes = options.variants or None, options.minutes
+def decide(options, config, metric, chosen):
+    """Write the verdict on each of the variants that are chosen, a slice."""
+    variants, minutes = list(VARIANTS.items())[chosen], options.minutes
     if options.quick:
-        wanted, minutes = 2, 1.1 * FIRST * minutes_a_pair
-    rows = [row_of(variant, compare_settings(config, text, minutes, options.score))
-            for variant, text in list(VARIANTS.items())[:wanted]]
-    name = "_".join(["variants", options.views.replace("-", "_"), options.score]).strip("_")
-    note = f"{options.task.upper()}, runs of {config.steps} steps."
-    head = ["variant", "verdict", options.score or metric, "+-", "sees", "steps", "pairs",
-            "minutes"]
-    tables = [(head, rows)]
-    if not options.score:
-        curve = list(powers(logs, metric, minutes_a_pair, rng))
-        effects = [f"+{100 * effect:.0f} points found, %" for effect in EFFECTS]
-        tables.insert(0, (["pairs", "minutes", "false verdicts, %", *effects], curve))
-        note += (" First, how often an effect would be found that is added to one of two equal "
-                 f"settings, from {options.seeds} seeds.")
-    write(name, options, tables, {}, [f"{note} Minutes: of two cores, a thread a run."])
+        variants, minutes = variants[:2], 1.1 * FIRST * minutes_of(learnt(config, FIRST))
+    rows = [row_of(variant, compare_settings(config, filled(text, config), minutes, options.score))
+            for variant, text in variants]
+    after = str(chosen.start or "")
+    name = "_".join(filter(None, ["variants", options.views.replace("-", "_"), options.score,
+                                  after]))
+    head = ["variant", "verdict", metric, "+-", "sees", "steps", "pairs", "minutes"]
+    write(name, options, [(head, rows)], {}, [
+        f"{options.task.upper()}, runs of {config.steps} steps. Minutes: of two cores, a thread a "
+        "run."], tasks=options.task)
 
 
 def main():
     options = arguments(__doc__, task="pet", views="first-person", seeds=24, minutes=10.0,
-                        planned=7, parts="planted,variants", variants=0, score="")
+                        planned=7, parts="planted,variants", variants=":", score="")
     if not FIRST <= options.planned <= min(MOST, options.seeds // 2):
         raise UserError(f"--planned: {FIRST} to {MOST}, and at most half of --seeds")
-    if not set(options.parts.split(",")) <= {"planted", "variants"}:
+    parts = options.parts.split(",")
+    if not set(parts) <= {"planted", "variants"}:
         raise UserError(f"--parts {options.parts}: there is planted, variants")
+    try:
+        chosen = slice(*(int(number) if number else None for number in options.variants.split(":")))
+        texts = list(VARIANTS.values())[chosen]
+    except (TypeError, ValueError):
+        raise UserError(f"--variants {options.variants}: write 6, or 6:13") from None
     config = Config(task=options.task, views=options.views, device="cpu")
     if options.quick:
         config, options.seeds, options.planned = tiny(config), 6, 3
     config = short_run(config)
     metrics = [name for name, decode in SCORES.items() if decode in decodes_of(config.branches)]
-    for text in list(VARIANTS.values())[:options.variants or None]:
-        metric_of(settings_of(config, text), options.score)    # a mistake shows before any training
-    rng, parts = np.random.default_rng(0), options.parts.split(",")
-    pool = learnt(config, options.seeds)
-    logs = [one.log for one in pool]
+    for text in texts:                                 # a mistake shows before any training
+        metric_of(settings_of(config, filled(text, config)), options.score)
     if "planted" in parts:
-        trust(options, config, logs, metrics, rng)
+        trust(options, config, metrics)
     if "variants" in parts:
-        minutes = float(np.median([sum(one.seconds.values()) for one in pool])) / 60
-        decide(options, config, logs, metrics[0], minutes, rng)
+        decide(options, config, options.score or metrics[0], chosen)
 
 
 if __name__ == "__main__":

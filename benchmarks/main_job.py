@@ -123,12 +123,13 @@ def main():
     rows = [[name, *(cells[name] for cells in columns.values())] for name in names]
     name = name_of(options) or "main_job"
     notes = [NOTE.format(n=runs[0]["splits"]["test"]["imagine"]["n"])]
-    write(name, options, [(["", *map(str.upper, columns)], rows)], by_task, notes)
+    tasks = ",".join(by_task)
+    write(name, options, [(["", *map(str.upper, columns)], rows)], by_task, notes, tasks=tasks)
     write(f"{name}_details", options, [
         (["task", "split", "decode", "right, %", "by seed", "exact images, by seed"], splits_found),
         (["task", "picture before the answer", "right, by seed", "follows it, by seed"], replaced),
         (["task", "decode, opposite question", "right, by seed", "old answer, by seed"], flips),
-    ], {}, notes)
+    ], {}, notes, tasks=tasks)
 
 
 if __name__ == "__main__":

@@ -45,24 +45,25 @@ VERDICTS = "holds", "undecided", "not here"       # on a claim
 
 
 @cache
-def defaults(views="cells", of="runs"):
+def defaults(views="cells", of="runs", tasks=""):
     """A short digest of what a figure in one of the worlds depends on: one of the `data` on
     worlds, words and pictures; of the `tokenizer`, on its settings and size, too; of `runs`, on
     all settings, recipes of the tasks, and sizes of the networks. One may depend on two worlds,
-    VIEWS+VIEWS."""
+    VIEWS+VIEWS. tasks: names, with commas, if it does not depend on all of them."""
     if "+" in views:
-        parts = [defaults(one, of) for one in views.split("+")]
+        parts = [defaults(one, of, tasks) for one in views.split("+")]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
     facts, tokenizer = [], Tokenizer(views)
-    tasks = {} if views == "pictures" else TASKS       # a folder is no task that all have
     if of == "runs":
         facts += [Config(), SUPERVISION]
-        facts += [] if tasks else [Folder.STEPS, Folder.LOSS]
+        facts += [Folder.STEPS, Folder.LOSS] if views == "pictures" else []
         if RATE[views] != 1:               # cells had no such share when they were measured
             facts.append(RATE[views])
     if of != "data":
         facts += [Tokenizer.warmup, Tokenizer.beta, TOKENIZER_STEPS[views]]
-    for name, task in tasks.items():
+    names = tasks.split(",") if tasks else TASKS
+    for name in names if views != "pictures" else ():      # a folder is no task that all have
+        task = TASKS[name]
         recipe = [task.STEPS[views], task.CURRICULUM, task.LOSS[views]] if of == "runs" else []
         facts += [task.WORLDS, *recipe, fingerprint(Config(task=name, views=views), [task])]
     networks = [] if of == "data" else [tokenizer]
@@ -81,14 +82,14 @@ def stamp():
     return dict(command=command, where=where, date=here["date"])
 
 
-def write(name, options, tables, figures, notes=(), of="runs"):
+def write(name, options, tables, figures, notes=(), of="runs", tasks=""):
     """Write results/NAME.json and print it as Markdown. tables: what the page shows, (head, rows)
     each, of lists of cells; figures: more.
-    of: what they depend on, see `defaults`.
+    of, tasks: what they depend on, see `defaults`.
     A quick run writes into the working directory instead: its figures say nothing."""
     views = getattr(options, "views", "cells")
-    result = dict(stamp=stamp(), views=views, of=of, fingerprint=defaults(views, of),
-                  notes=list(notes), figures=figures,
+    result = dict(stamp=stamp(), views=views, of=of, tasks=tasks,
+                  fingerprint=defaults(views, of, tasks), notes=list(notes), figures=figures,
                   tables=[dict(head=head, rows=rows) for head, rows in tables])
     folder = Path("results-quick") if options.quick else RESULTS
     write_json(folder / f"{name}.json", result)
@@ -107,8 +108,8 @@ def read(name):
 def stale():
     """Names of the results that were measured with other defaults."""
     results = {path.stem: read(path.stem) for path in sorted(RESULTS.glob("*.json"))}
-    return [name for name, result in results.items()
-            if result["fingerprint"] != defaults(result["views"], result.get("of", "runs"))]
+    return [name for name, result in results.items() if result["fingerprint"] != defaults(
+        result["views"], result.get("of", "runs"), result.get("tasks", ""))]
 
 
 def listed(values):

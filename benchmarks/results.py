@@ -33,7 +33,8 @@ NOTE = ("{seeds}, the same {n:,} questions. Right: over the questions of all see
         "95% Wilson interval. Out of distribution: the mean. At equal compute: when a run has "
         "computed as much as the cheapest has at its end.")
 EXAMPLES = os.path.relpath(ROOT / "examples")      # it becomes part of a run's settings
-HALF = f"{EXAMPLES}/half.py:half_answer=0.3@0.15:4@0.25,{EXAMPLES}/half.py:half_imagination=1"
+HALF = ",".join(f"{EXAMPLES}/half.py:half_{term}" for term in (
+    "answer=0.3@0.15:4@0.25", "imagination=1", "compass=1"))
 
 
 class Family(NamedTuple):
@@ -250,7 +251,8 @@ def main():
                 del run["log"]
         options.views = family.config.views
         write(f"claims_{name}", options, tables, by_arm, [
-            NOTE.format(seeds=f"{family.seeds} seeds" if family.seeds > 1 else "1 seed", n=n_test)])
+            NOTE.format(seeds=f"{family.seeds} seeds" if family.seeds > 1 else "1 seed", n=n_test)],
+            tasks=family.config.task)
 
 
 if __name__ == "__main__":

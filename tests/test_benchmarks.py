@@ -57,7 +57,9 @@ def test_other_settings_are_a_result_of_their_own(tmp_path, flags, name, run, co
 
 @pytest.mark.parametrize("command, words", [
     ("main_job.py --seedz 3", "--seedz"), ("results.py --families maze", "--families maze"),
-    ("laboratory.py --score odd", "--score odd")])
+    ("laboratory.py --score odd", "--score odd"),
+    ("laboratory.py --variants few", "--variants few"),
+    ("laboratory.py --variants 1:2:3:4", "--variants 1:2:3:4")])
 def test_a_mistake_is_one_line(monkeypatch, tmp_path, command, words):
     if command.startswith("results.py"):
         pytest.importorskip("scipy")
@@ -74,16 +76,21 @@ def test_a_score_judges_the_variants_and_has_a_file_of_its_own(monkeypatch, tmp_
     asked = []
 
     def compared(config, text, minutes, score):
-        asked.append(score)
+        asked.append((text, score))
         return Comparison("nats", [1.0, 1.1, 1.2], [0.5, 0.6, 0.8], [200, 190], 3.0, 3)
     monkeypatch.setattr(laboratory, "compare_settings", compared)
-    options = SimpleNamespace(quick=True, views="cells", task="pet", score="nats", seeds=6,
-                              variants=0, minutes=3.0)
-    laboratory.decide(options, Config(task="pet"), [], "codes", 1.0, None)
-    result = json.loads((tmp_path / "results-quick/variants_cells_nats.json").read_text())
+    monkeypatch.setattr(laboratory, "learnt", lambda config, seeds: [
+        SimpleNamespace(seconds=dict(data=1, training=2))] * seeds)
+    options = SimpleNamespace(quick=True, views="cells", task="pet", score="nats", minutes=3.0)
+    laboratory.decide(options, Config(task="pet"), "nats", slice(11, 13))
+    result = json.loads((tmp_path / "results-quick/variants_cells_nats_11.json").read_text())
     (shown,) = result["tables"]
-    assert asked == ["nats", "nats"] and shown["head"][2] == "nats"
-    assert [row[1] for row in shown["rows"]] == ["better", "better"]
+    (weighty, first), (halves, second) = asked
+    assert weighty == "loss=answer=0.2@0.2:5@0.3,imagination=1.5" and first == second == "nats"
+    assert halves.count("half.py:half_") == 2 and "half_answer=0.2@0.2:5@0.3," in halves
+    assert shown["head"][2] == "nats" and result["tasks"] == "pet"
+    assert [row[:2] for row in shown["rows"]] == [["imagination weight 1.5", "better"],
+                                                  ["halves", "better"]]
 
 
 def test_the_cost_of_a_way_to_teach_counts_the_steps_that_its_task_takes(monkeypatch):

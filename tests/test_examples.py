@@ -151,8 +151,9 @@ def test_loss_terms_and_inputs_of_ones_own(world):
 def test_half_of_the_examples_teach_each_branch():
     """By hand: an example whose codes have an even sum imagines, the others answer directly."""
     torch.manual_seed(0)
-    half_answer, half_imagination = (load_own(f"{EXAMPLES}/half.py:{name}")
-                                     for name in ("half_answer", "half_imagination"))
+    half_answer, half_imagination, half_compass = (
+        load_own(f"{EXAMPLES}/half.py:half_{name}")
+        for name in ("answer", "imagination", "compass"))
     B, P = 40, 3
     targets = torch.randint(10, (B, P + 2))              # the imagined cells, then both answers
     logits = torch.randn(B, P + 2, 10, requires_grad=True)
@@ -164,8 +165,8 @@ def test_half_of_the_examples_teach_each_branch():
     assert 5 < len(imagines) < 35
     by_hand = (nats[imagines, P].sum() + nats[others, P + 1].sum()) / B
     assert torch.allclose(half_answer(batch), by_hand)
-    by_hand = nats[imagines, :P].mean() + nats[imagines, 0].mean()
-    assert torch.allclose(half_imagination(batch), by_hand)
+    assert torch.allclose(half_imagination(batch), nats[imagines, :P].mean())
+    assert torch.allclose(half_compass(batch), nats[imagines, 0].mean())
     (half_answer(batch) + half_imagination(batch)).backward()
     assert not logits.grad[others][:, :P + 1].any() and not logits.grad[imagines][:, P + 1].any()
     assert logits.grad[others][:, P + 1].any(1).all()

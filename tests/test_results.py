@@ -20,7 +20,7 @@ def house(tmp_path, monkeypatch):
     """A repository with one page and one result, measured with the present defaults."""
     monkeypatch.setattr(report, "ROOT", tmp_path)
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(report, "defaults", lambda views="cells", of="runs": "now")
+    monkeypatch.setattr(report, "defaults", lambda views="cells", of="runs", tasks="": "now")
     (tmp_path / "results").mkdir()
     page = tmp_path / "README.md"
     page.write_text("before\n<!-- some -->\n<!-- /some -->\nafter\n")
@@ -198,8 +198,8 @@ def test_the_results_quote_the_laboratory_in_cells():
 
 
 @pytest.mark.parametrize("name, part, begin", [
-    ("variants_first_person", 1, "**In first person** no variant is better"),
-    ("variants_cells", 1, "By right codes, better"),
+    ("variants_first_person", 0, "**In first person** no variant is better"),
+    ("variants_cells", 0, "By right codes, better"),
     ("variants_cells_nats", 0, "The same by the loss of the true codes")])
 def test_the_pages_quote_the_verdicts_on_variants(name, part, begin):
     rows, text = rows_of(name, part), page("docs/results.md")
@@ -211,7 +211,7 @@ def test_the_pages_quote_the_verdicts_on_variants(name, part, begin):
 
 
 def test_the_guide_quotes_a_comparison():
-    rows, text = rows_of("variants_first_person", 1), page("docs/results.md")
+    rows, text = rows_of("variants_first_person"), page("docs/results.md")
     most = [f"{100 * (float(row[1]) + float(row[2])):.1f}" for row in rows.values()
             if row[0] == "undecided"]
     assert f"at most {most[0]}, {most[1]} and {most[2]} points" in text
@@ -487,7 +487,17 @@ def present():
 
 
 def test_the_fingerprint_is_the_same_twice(present):
-    assert defaults() == present[-1] and len(set(present)) == len(KINDS)
+    assert defaults() == defaults(tasks="pet,pt,mvc") == present[-1]
+    assert len(set(present)) == len(KINDS)
+
+
+def test_a_result_depends_on_the_tasks_that_it_names_alone(monkeypatch):
+    monkeypatch.setattr(report, "fingerprint", lambda config, tasks: config.task)
+    before = {names: defaults(tasks=names) for names in ("pt", "pt,mvc", "mvc")}
+    assert len(set(before.values())) == 3
+    change_steps(monkeypatch)
+    assert [names for names in before if defaults(tasks=names) != before[names]] == [
+        "pt,mvc", "mvc"]
 
 
 def change_config(monkeypatch):
