@@ -9,17 +9,13 @@ Runs are kept in runs/ and resumed. What train.py and eval.py would print is mea
 here: test and out of distribution, and the replacement test. In both worlds, each run has one
 beside it that learns answers alone, for twice the steps: that takes as long, or longer.
 """
-from report import arguments, followed, label_only, listed, pooled, run_main, tiny, write
+from report import (arguments, followed, label_only, listed, measured, pooled, right, run_main,
+                    tiny, write)
 
 from dataclasses import replace
 
-from ipt_mini.checkpoint import read_metrics
 from ipt_mini.config import Config
-from ipt_mini.evaluate import evaluate, flip_test, replacement_test
-from ipt_mini.generate import DECODES
-from ipt_mini.run import load_run
-from ipt_mini.tasks import TASKS, splits
-from ipt_mini.training import train
+from ipt_mini.tasks import TASKS
 
 NOTE = ("{n:,} questions a seed. Accuracy over the questions of all seeds, with its 95% Wilson "
         "interval. The seeds share one data set and one tokenizer: the interval covers no others.")
@@ -31,49 +27,20 @@ def name_of(options):
     return "_".join(parts + ["sees_views"] * options.answer_sees_views + ["joint"] * options.joint)
 
 
-def config_of(task, seed, options):
+def config_of(task, seed, options, **more):
     config = Config(task=task, seed=seed, views=options.views, name=name_of(options),
                     answer_sees_views=options.answer_sees_views)
+    config = replace(config, **more)
     return tiny(config) if options.quick else config
-
-
-def without_pictures(config, options):
-    """The accuracy of a run that is taught answers alone, in no less time; None beside
-    other settings."""
-    if options.joint or options.answer_sees_views:
-        return None
-    config = replace(config, **label_only(config.task, config.views, config.name))
-    return read_metrics(train(tiny(config) if options.quick else config))["test"]["direct"]
-
-
-def measured(config):
-    """{task: figures} of one run, which is trained if it is not yet."""
-    folder = train(config)
-    metrics, figures = read_metrics(folder), {}
-    for run in load_run(folder).for_each_task():
-        outside = evaluate(run, splits(run.task)[3:])
-        examples, data = run.prepare()
-        figures[run.name] = dict(
-            task=config.task, seed=config.seed, minutes=metrics["minutes"],
-            machine=metrics["machine"], tokenizer=metrics["tokenizer"], log=metrics["log"],
-            codes=round(100 * metrics["log"][-1]["val"][run.titled("codes")], 1),
-            splits={"test": metrics[run.titled("test")], **outside},
-            replaced=replacement_test(run, data, examples),
-            flips=flip_test(run, data, examples))
-    return figures
 
 
 def column(runs, labels):
     """{row of the main table: figure} of one task."""
     cells = {}
-    if labels and labels[0]:
-        cells["label-only, %"] = pooled(labels)
-        cells["label-only, by seed"] = listed(f["accuracy"] for f in labels)
+    if labels:
+        cells["label-only, %"], cells["label-only, by seed"] = right(labels, "test", "direct")
     for decode in runs[0]["splits"]["test"]:
-        if decode in DECODES:
-            figures = [run["splits"]["test"][decode] for run in runs]
-            cells[f"{decode}, %"] = pooled(figures)
-            cells[f"{decode}, by seed"] = listed(f["accuracy"] for f in figures)
+        cells[f"{decode}, %"], cells[f"{decode}, by seed"] = right(runs, "test", decode)
     quality = [run["splits"]["test"]["imagine"]["imagination"] for run in runs]
     cells["codes right in validation, by seed"] = listed(run["codes"] for run in runs)
     cells["exact images, by seed"] = listed(q["exact_images"] for q in quality)
@@ -93,8 +60,7 @@ def split_rows(task, runs):
         for decode in decodes:
             figures = [run["splits"][split][decode] for run in runs]
             exact = listed(f["imagination"]["exact_images"] for f in figures if "imagination" in f)
-            yield [task.upper(), split, decode, pooled(figures),
-                   listed(f["accuracy"] for f in figures), exact]
+            yield [task.upper(), split, decode, *right(runs, split, decode), exact]
 
 
 def rows_of(task, runs, test, name, share):
@@ -111,8 +77,10 @@ def main():
     for task in [options.tasks] if options.joint else options.tasks.split(","):
         runs = [measured(config_of(task, seed, options)) for seed in range(options.seeds)]
         by_task |= {name: [figures[name] for figures in runs] for name in runs[0]}
-        labels[task] = [without_pictures(config_of(task, seed, options), options)
-                        for seed in range(options.seeds)]
+        if not (options.joint or options.answer_sees_views):
+            label = label_only(task, options.views)
+            labels[task] = [measured(config_of(task, seed, options, **label))[task]
+                            for seed in range(options.seeds)]
     columns = {task: column(runs, labels.get(task)) for task, runs in by_task.items()}
     splits_found, replaced, flips = [], [], []
     for task, runs in by_task.items():

@@ -25,22 +25,24 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402: after the path above
 
-from ipt_mini.checkpoint import fingerprint, write_json  # noqa: E402
+from ipt_mini.checkpoint import fingerprint, read_metrics, write_json  # noqa: E402
 from ipt_mini.config import Config, Parser, Settings, parse, setting  # noqa: E402
 from ipt_mini.errors import UserError, blame, run_main  # noqa: E402
-from ipt_mini.evaluate import OTHER_ANSWER, proportion  # noqa: E402
+from ipt_mini.evaluate import (OTHER_ANSWER, evaluate, flip_test, proportion,  # noqa: E402
+                               replacement_test)
 from ipt_mini.model import Model  # noqa: E402
-from ipt_mini.run import machine  # noqa: E402
+from ipt_mini.run import load_run, machine  # noqa: E402
 from ipt_mini.sequence import SUPERVISION  # noqa: E402
-from ipt_mini.tasks import TASKS  # noqa: E402
+from ipt_mini.tasks import TASKS, splits  # noqa: E402
 from ipt_mini.tasks.folder import Folder  # noqa: E402
 from ipt_mini.tasks.words import WORDS  # noqa: E402
 from ipt_mini.tokenizer import TOKENIZER_STEPS, Tokenizer  # noqa: E402
-from ipt_mini.training import RATE  # noqa: E402
+from ipt_mini.training import RATE, train  # noqa: E402
 
 BLOCK = re.compile(r"(<!-- ([\w+]+)(?:: ([^>]+))? -->\n).*?(<!-- /\2 -->)", re.S)
 MISSING = "*Not measured yet.*\n"
 STALE = "*Measured with other defaults; not shown.*\n"
+NAMES = {"cells": "", "first-person": "first_person"}     # of runs, by world
 VERDICTS = "holds", "undecided", "not here"       # on a claim
 
 
@@ -73,27 +75,21 @@ def defaults(views="cells", of="runs", tasks=""):
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:8]
 
 
-def stamp():
-    """The machine, the date and the command of a measurement."""
-    here = machine()
-    cores = f"{here['threads']} thread" + "s" * (here["threads"] > 1)
-    where = f"{here['gpu'] or here['cpu']}, {cores}, Python {here['python']}, torch {here['torch']}"
-    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-    return dict(command=command, where=where, date=here["date"])
-
-
 def write(name, options, tables, figures, notes=(), of="runs", tasks=""):
     """Write results/NAME.json and print it as Markdown. tables: what the page shows, (head, rows)
     each, of lists of cells; figures: more.
     of, tasks: what they depend on, see `defaults`.
     A quick run writes into the working directory instead: its figures say nothing."""
-    views = getattr(options, "views", "cells")
-    result = dict(stamp=stamp(), views=views, of=of, tasks=tasks,
-                  fingerprint=defaults(views, of, tasks), notes=list(notes), figures=figures,
-                  tables=[dict(head=head, rows=rows) for head, rows in tables])
+    here, views = machine(), getattr(options, "views", "cells")
+    cores = f"{here['threads']} thread" + "s" * (here["threads"] > 1)
+    where = f"{here['gpu'] or here['cpu']}, {cores}, Python {here['python']}, torch {here['torch']}"
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    result = dict(stamp=dict(command=command, where=where, date=here["date"]), views=views, of=of,
+                  tasks=tasks, fingerprint=defaults(views, of, tasks), notes=list(notes),
+                  figures=figures, tables=[dict(head=head, rows=rows) for head, rows in tables])
     folder = Path("results-quick") if options.quick else RESULTS
     write_json(folder / f"{name}.json", result)
-    print(as_markdown(result))
+    print(as_markdown([result], result["tables"], result["notes"]))
 
 
 def read(name):
@@ -132,6 +128,34 @@ def followed(rows):
     return dict(accuracy=row["follows"] or 0, n=row["n_readable"])
 
 
+def measured(config):
+    """{task: figures} of a run, trained if it is not yet: its test, out of distribution, and the
+    tests of what is used."""
+    folder = train(config)                             # refuses a run of other settings
+    metrics, figures = read_metrics(folder), {}
+    for run in load_run(folder, task=config.task).for_each_task():
+        test = metrics[run.titled("test")]
+        found = dict(log=metrics["log"], seed=config.seed, tokenizer=metrics["tokenizer"],
+                     splits=dict(test=test, **evaluate(run, splits(run.task)[3:])))
+        if "imagine" in test:
+            examples, data = run.prepare()
+            found |= dict(codes=round(100 * metrics["log"][-1]["val"][run.titled("codes")], 1),
+                          replaced=replacement_test(run, data, examples),
+                          flips=flip_test(run, data, examples))
+        figures[run.name] = found
+    return figures
+
+
+def accuracies(runs, split, decode):
+    return [run["splits"][split][decode]["accuracy"] for run in runs]
+
+
+def right(runs, split, decode):
+    """(over the questions of all seeds, by seed) of a way of answering."""
+    return (pooled([run["splits"][split][decode] for run in runs]),
+            listed(accuracies(runs, split, decode)))
+
+
 def row_of(cells):
     return "| " + " | ".join(map(str, cells)) + " |"
 
@@ -145,16 +169,12 @@ def stamp_of(*results):
     return "\n".join(f"{', '.join(dict.fromkeys(ran))}: {there}" for there, ran in commands.items())
 
 
-def lines_of(part):
-    """A table as lines of Markdown."""
-    return ["", row_of(part["head"]), "|" + "---|" * len(part["head"]), *map(row_of, part["rows"])]
-
-
-def as_markdown(result):
-    """Stamp, notes and tables of a result."""
-    lines = [stamp_of(result), *result["notes"]]
-    for part in result["tables"]:
-        lines += lines_of(part)
+def as_markdown(results, tables, notes=()):
+    """The results' stamps, notes, and tables."""
+    lines = [stamp_of(*results), *notes]
+    for part in tables:
+        lines += ["", row_of(part["head"]), "|" + "---|" * len(part["head"])]
+        lines += map(row_of, part["rows"])
     return "\n".join(lines) + "\n"
 
 
@@ -189,8 +209,7 @@ def verdicts(names, results):
                 row[verdict].append(f"{family} {difference}")
     rows = [[claim, split, *map("; ".join, row.values())]
             for claim, by_split in found.items() for split, row in by_split.items()]
-    lines = lines_of(dict(head=["claim", "split", *VERDICTS], rows=rows))
-    return "\n".join([stamp_of(*results), *lines]) + "\n"
+    return as_markdown(results, [dict(head=["claim", "split", *VERDICTS], rows=rows)])
 
 
 def over_training(results, parts=(0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1)):
@@ -207,7 +226,7 @@ def over_training(results, parts=(0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1)):
                 shares = [statistics.mean(run["log"][i]["val"][name] for run in runs) for i in at]
                 rows.append([f"{task.upper()}, {world}", name, *(f"{100 * x:.1f}" for x in shares)])
     head = ["", "right, %", *(f"{part:.0%}" for part in parts)]
-    return "\n".join([stamp_of(*results), *lines_of(dict(head=head, rows=rows))]) + "\n"
+    return as_markdown(results, [dict(head=head, rows=rows)])
 
 
 def markdown(names, stale_names, wanted=None):
@@ -223,7 +242,9 @@ def markdown(names, stale_names, wanted=None):
         return verdicts(names, results)
     if wanted == ["over training"]:
         return over_training(results)
-    return turned(results, wanted) if wanted else as_markdown(*results)
+    if wanted:
+        return turned(results, wanted)
+    return as_markdown(results, results[0]["tables"], results[0]["notes"])
 
 
 def pages():
@@ -260,11 +281,11 @@ def need(module):
         raise UserError(f"{module} is not installed: pip install -r requirements-dev.txt", 1)
 
 
-def label_only(task, views="cells", name=""):
-    """Settings of a run that is taught answers alone, for twice the steps of the main job: its
-    sequences are shorter, and a step takes half the time. name: of the run beside it."""
-    return dict(supervision="label", steps=2 * TASKS[task].STEPS[views],
-                name=f"{name}_twice".strip("_"))
+def label_only(task, views="cells"):
+    """Settings of a run that is taught answers alone, for twice the steps: its sequences are
+    shorter, and a step takes half the time."""
+    steps = 2 * TASKS[task].STEPS[views]
+    return dict(supervision="label", steps=steps, name=f"{NAMES[views]}_twice".strip("_"))
 
 
 def tiny(config):

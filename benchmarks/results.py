@@ -7,8 +7,8 @@ A family is a row of arms: one task, taught in several ways, with the same seeds
 number is what differs, the same examples. So arms are compared seed by seed. Their steps are the
 same; only label-only has twice as many, where a step takes half the time.
 """
-from report import (ROOT, VERDICTS, arguments, followed, label_only, listed, need,
-                    pooled, run_main, tiny, write)
+from report import (NAMES, ROOT, VERDICTS, accuracies, arguments, followed, label_only, listed,
+                    measured, need, pooled, right, run_main, tiny, write)
 
 import os
 import sys
@@ -18,15 +18,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ipt_mini.checkpoint import folder_of, read_metrics
+from ipt_mini.checkpoint import folder_of
 from ipt_mini.compare import interleaved, step_of
 from ipt_mini.config import Config
 from ipt_mini.dataset import tasks_of
 from ipt_mini.errors import UserError
-from ipt_mini.evaluate import evaluate, replacement_test
-from ipt_mini.run import load_run, pick_device
+from ipt_mini.run import pick_device
 from ipt_mini.side_by_side import side_by_side
-from ipt_mini.tasks import splits
 from ipt_mini.training import completed, train
 
 NOTE = ("{seeds}, the same {n:,} questions. Right: over the questions of all seeds, with its "
@@ -44,11 +42,10 @@ class Family(NamedTuple):
     arms: dict
 
 
-def three(task, views="cells", name=""):
-    """The family of every task. Its runs of `mixed` and label-only are also those of main_job.py,
-    which calls them `name`."""
-    return Family(Config(task=task, views=views, name=name), 3, {
-        "label-only": label_only(task, views, name),
+def three(task, views="cells"):
+    """The family of every task; its runs of `mixed` and label-only are those of main_job.py."""
+    return Family(Config(task=task, views=views, name=NAMES[views]), 3, {
+        "label-only": label_only(task, views),
         "text CoT": dict(supervision="text_cot"),
         "mixed": {}})
 
@@ -94,43 +91,39 @@ FAMILIES = {
     }),
     "pet": three("pet"),
     "mvc": three("mvc"),
-    "pt_first_person": three("pt", "first-person", "first_person"),
+    "pt_first_person": three("pt", "first-person"),
     # The same for another CPU, where numbers are rounded differently.
     "pt_first_person_again": Family(
         Config(task="pt", views="first-person", name="again"), 5, {"mixed, again": {}}),
-    "pet_first_person": three("pet", "first-person", "first_person"),
-    "mvc_first_person": three("mvc", "first-person", "first_person"),
+    "pet_first_person": three("pet", "first-person"),
+    "mvc_first_person": three("mvc", "first-person"),
     "pet_codes": Family(Config(task="pet", views="first-person", name="first_person"), 3, {
         "512 codes": {},
         "128 codes": dict(codes=128, name="codes128"),
         "32 codes": dict(codes=32, name="codes32"),
     }),
 }
-# A claim: what is better, than what, each an arm and a way of answering.
+# A claim: which arm is better, and than which; how both answer, if not directly.
 CLAIMS = {
-    "imagining in training helps an answer without a picture":
-        (("mixed", "direct"), ("label-only", "direct")),
-    "... more than a chain of thought in words": (("mixed", "direct"), ("text CoT", "think")),
-    "a chain of thought is worse than labels alone":
-        (("label-only", "direct"), ("text CoT", "think")),
-    "mixed is better than IPT alone": (("mixed", "imagine"), ("IPT", "imagine")),
-    "mixing within each example is better than halves": (("mixed", "direct"), ("half", "direct")),
-    "depth does not replace it": (("mixed", "direct"), ("label-only, 4 blocks", "direct")),
-    "a blank picture does not do": (("mixed", "direct"), ("a blank picture", "direct")),
-    "the observed map does not do": (("mixed", "direct"), ("the map again", "direct")),
-    "another's picture does not do": (("mixed", "direct"), ("another's picture", "direct")),
-    "the nearest cells do not do": (("mixed", "direct"), ("the first 10 cells", "direct")),
-    "the compass alone does not do": (("mixed", "direct"), ("the compass alone", "direct")),
-    "80,000 examples are better than 10,000":
-        (("80,000 examples", "direct"), ("10,000 examples", "direct")),
-    "80,000 examples are better than 1,000":
-        (("80,000 examples", "direct"), ("1,000 examples", "direct")),
+    "imagining in training helps an answer without a picture": ("mixed", "label-only"),
+    "... more than a chain of thought in words": ("mixed", "text CoT", "direct", "think"),
+    "a chain of thought is worse than labels alone": ("label-only", "text CoT", "direct", "think"),
+    "mixed is better than IPT alone": ("mixed", "IPT", "imagine", "imagine"),
+    "mixing within each example is better than halves": ("mixed", "half"),
+    "depth does not replace it": ("mixed", "label-only, 4 blocks"),
+    "a blank picture does not do": ("mixed", "a blank picture"),
+    "the observed map does not do": ("mixed", "the map again"),
+    "another's picture does not do": ("mixed", "another's picture"),
+    "the nearest cells do not do": ("mixed", "the first 10 cells"),
+    "the compass alone does not do": ("mixed", "the compass alone"),
+    "80,000 examples are better than 10,000": ("80,000 examples", "10,000 examples"),
+    "80,000 examples are better than 1,000": ("80,000 examples", "1,000 examples"),
     "512 codes answer better after the own picture than 128":
-        (("512 codes", "imagine"), ("128 codes", "imagine")),
+        ("512 codes", "128 codes", "imagine", "imagine"),
     "512 codes answer better after the own picture than 32":
-        (("512 codes", "imagine"), ("32 codes", "imagine")),
+        ("512 codes", "32 codes", "imagine", "imagine"),
     "the true picture is better than the model's (exposure bias)":
-        (("mixed", "oracle"), ("mixed", "imagine")),
+        ("mixed", "mixed", "oracle", "imagine"),
 }
 LOGGED = "pt", "pt_first_person", "pt_large"    # pages and pictures show their logs
 SURE = 0.05                   # of a family's claims, all together
@@ -149,22 +142,6 @@ def cost(configs):
             for arm, config in configs.items()}
 
 
-def measured(config):
-    """The figures of one finished run: its test, out of distribution, and does it follow?"""
-    folder = train(config)                             # refuses a run of other settings
-    metrics, run = read_metrics(folder), load_run(folder, task=config.task)
-    found = dict(log=metrics["log"], seed=config.seed,
-                 splits=dict(test=metrics["test"], **evaluate(run, splits(run.task)[3:])))
-    if "imagine" in metrics["test"]:
-        examples, data = run.prepare()
-        found["follows"] = followed(replacement_test(run, data, examples))
-    return found
-
-
-def accuracies(runs, split, decode):
-    return [run["splits"][split][decode]["accuracy"] for run in runs]
-
-
 def at_equal_compute(runs, share):
     """Direct answers on validation, by seed, after this share of the steps."""
     steps = share * runs[0]["log"][-1]["step"]
@@ -176,25 +153,24 @@ def arm_rows(by_arm, seconds):
     """What each arm answers, in each way that it was taught. seconds: {arm: of all its steps}."""
     least = min(seconds.values())
     for arm, runs in by_arm.items():
-        follows = pooled([run["follows"] for run in runs]) if "follows" in runs[0] else "-"
+        imagines = "replaced" in runs[0]
+        follows = pooled([followed(run["replaced"]) for run in runs]) if imagines else "-"
         for decode in runs[0]["splits"]["test"]:
-            tests = [run["splits"]["test"][decode] for run in runs]
             outside = [f"{mean(accuracies(runs, split, decode)):.1f}"
                        for split in list(runs[0]["splits"])[1:]]
             early = at_equal_compute(runs, least / seconds[arm]) if decode == "direct" else "-"
-            yield [arm, decode, pooled(tests), listed(f["accuracy"] for f in tests),
-                   *outside, early, follows]
+            yield [arm, decode, *right(runs, "test", decode), *outside, early, follows]
 
 
 def differences(by_arm):
     """(claim, split, differences by seed) of all claims that this family can test."""
-    for claim, pair in CLAIMS.items():
-        if all(arm in by_arm and decode in by_arm[arm][0]["splits"]["test"]
-               for arm, decode in pair):
-            tests = by_arm[pair[0][0]][0]["splits"] if claim == [*CLAIMS][0] else ["test"]
+    for claim, (better, other, *ways) in CLAIMS.items():
+        pair = [*zip((better, other), ways or ("direct", "direct"))]
+        if all(arm in by_arm and way in by_arm[arm][0]["splits"]["test"] for arm, way in pair):
+            tests = by_arm[better][0]["splits"] if claim == [*CLAIMS][0] else ["test"]
             for split in tests:
-                better, other = (accuracies(by_arm[arm], split, decode) for arm, decode in pair)
-                yield claim, split, np.subtract(better, other)
+                yield claim, split, np.subtract(*(accuracies(by_arm[arm], split, way)
+                                                  for arm, way in pair))
 
 
 def claim_rows(by_arm):
@@ -221,9 +197,8 @@ def main():
     names = options.families.split(",")
     if not set(names) <= set(FAMILIES):
         raise UserError(f"--families {options.families}: there is {', '.join(FAMILIES)}")
-    chosen = {name: FAMILIES[name] for name in names}
-    if options.seeds:
-        chosen = {name: family._replace(seeds=options.seeds) for name, family in chosen.items()}
+    chosen = {name: FAMILIES[name]._replace(seeds=options.seeds or FAMILIES[name].seeds)
+              for name in names}
     seconds, waiting = {}, {}
     for name, family in chosen.items():
         seconds[name] = cost({arm: config_of(family, arm, 0, options.quick) for arm in family.arms})
@@ -236,7 +211,7 @@ def main():
     for name, family in chosen.items():
         if waiting[name]:
             side_by_side(train, waiting[name])
-        by_arm = {arm: [measured(config_of(family, arm, seed, options.quick))
+        by_arm = {arm: [next(iter(measured(config_of(family, arm, seed, options.quick)).values()))
                         for seed in range(family.seeds)] for arm in family.arms}
         first = next(iter(by_arm.values()))[0]
         outside = list(first["splits"])[1:]
