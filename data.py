@@ -18,8 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ipt_mini import plots
-from ipt_mini.config import (GRIDS, PATCHES, TASK_NAMES, VIEWS, Settings, check_folder, parse,
-                             setting)
+from ipt_mini.config import GRIDS, PATCHES, TASK_NAMES, VIEWS, Settings, parse, setting
 from ipt_mini.dataset import FIELDS, painter
 from ipt_mini.own import name_of
 from ipt_mini.tasks import load_task, make, splits
@@ -138,23 +137,17 @@ def preview(options, task, examples, path):
 
 @dataclass
 class Options(Settings):
-    task: str = setting("pt", "whose examples", TASK_NAMES, own=True)
-    split: str = setting("train", "train, val, test or one out of distribution")
+    task: str = setting("pt", "whose examples", TASK_NAMES, own=True, never="data")
+    split: str = setting("train", "train, val, test or out of distribution", never="export")
     n: int = setting(20000, "examples", low=1, high=10**7)
     seed: int = setting(0, "of the data")
-    grid: int = setting(5, "cells a side", GRIDS)
-    views: str = setting("cells", "how views are drawn; maps stay maps", VIEWS)
+    grid: int = setting(5, "cells a side", GRIDS, never="data")
+    views: str = setting("cells", "how views are drawn; maps stay maps", VIEWS, never="data")
     data: str = setting("", "a folder of your own, instead of a task")
-    size: int = setting(0, "resize its pictures to so many pixels a side", low=4, high=128)
-    patch: int = setting(8, "pixels a side of its pictures that become one code", PATCHES)
-    export: str = setting("", "write the task as such a folder, n examples for training")
-    out: str = setting("", "the picture, a PNG; preview-TASK.png if empty")
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_folder(self)
-        if self.export and self.data:
-            raise UserError("--export: not with --data, which is such a folder")
+    size: int = setting(0, "resize its pictures to this side", low=4, high=128, only="data")
+    patch: int = setting(8, "pixels a side that become one code", PATCHES, only="data")
+    export: str = setting("", "write the task as such a folder, n for training", never="data")
+    out: str = setting("", "the picture, a PNG; preview-TASK.png if empty", never="export")
 
 
 def main():

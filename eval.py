@@ -78,8 +78,7 @@ def right(figures):
 def replace_one(run, options):
     """The replacement test and the flip test of a run."""
     if "imagine" not in decodes_of(run.config.branches):
-        raise UserError(f"--replace: {run.path}, trained with {run.config.supervision}, imagines "
-                        "nothing")
+        raise UserError(f"--replace: {run.path} ({run.config.supervision}) imagines nothing")
     names = splits_named(run, options.splits) or ["test"]
     if len(names) > 1:
         raise UserError(f"--replace --splits {options.splits}: name one split")

@@ -19,7 +19,6 @@ from ipt_mini.evaluate import lines
 from ipt_mini.generate import decodes_of
 from ipt_mini.own import is_own
 from ipt_mini.parallel import rank_and_size
-from ipt_mini.run import pick_device
 from ipt_mini.side_by_side import side_by_side
 from ipt_mini.training import make_shared, train
 
@@ -27,40 +26,22 @@ from ipt_mini.training import make_shared, train
 @dataclass
 class Options(Config):
     seeds: int = setting(0, "train seeds 0 .. N-1 side by side; 0: the one of --seed")
-    jobs: int = setting(0, "how many seeds at a time; 0: one a core or GPU")
+    jobs: int = setting(0, "how many seeds at a time; 0: one a core or GPU", only="seeds")
     compare: str = setting("", "is a second setting better? What differs there, such as "
                            "'loss=+FILE.py:TERM=0.5 n_layer=4'; both are trained side by side")
-    minutes: float = setting(10.0, "for a comparison, at most", low=0.1)
-    score: str = setting("", "what a comparison goes by: codes (by default), nats, oracle ...")
-    final: bool = setting(False, "then read the test split of the runs that were compared")
+    minutes: float = setting(10.0, "for a comparison, at most", low=0.1, only="compare")
+    score: str = setting("", "what decides: codes (by default), nats, oracle ...", only="compare")
+    final: bool = setting(False, "then read the test split of both", only="compare")
 
 
-def check_used(options, name, for_it):
-    """UserError for a flag that only means something beside another one, `name`."""
-    for other in for_it:
-        if not getattr(options, name) and getattr(options, other) != getattr(Options, other):
-            raise UserError(f"--{other}: only with --{name}")
-
-
-def train_seeds(config, seeds, jobs):
-    """Train seeds 0 .. N-1 side by side."""
-    config = replace(config, device=pick_device(config.device))
-    make_shared(config)
-    side_by_side(train, [replace(config, seed=seed) for seed in range(seeds)], jobs)
-
-
-def tell(folder):
-    """Print the test figures of a finished run."""
+def tell(config, folder):
+    """Print the test figures of a finished run, and the command to go on with."""
     metrics = read_metrics(folder)
     with blame(folder / "metrics.json"):
-        for line in lines({name: f for name, f in metrics.items() if name.startswith("test")}):
-            print(line)
+        tests = {name: found for name, found in metrics.items() if name.startswith("test")}
+        print(*lines(tests), sep="\n")
         print(f"{folder}: {metrics['minutes']['all']} minutes in all; see its pictures: samples, "
               "curve, tokenizer")
-
-
-def say_what_next(config, folder):
-    """Print the command to go on with."""
     own = "".join(f" --{name} {shlex.quote(spec)}" for name, spec in asdict(config).items()
                   if name in ("task", "tokenizer") and is_own(spec))
     decodes = decodes_of(config.branches)
@@ -80,19 +61,18 @@ def main():
     if (seeds and text) or ((seeds or text) and one_run):
         raise UserError("--seeds, --compare: one of them, without --seed, --out and torchrun, "
                         "which are for one run")
-    check_used(options, "compare", ("minutes", "score", "final"))
-    check_used(options, "seeds", ("jobs",))
     if text:
         comparison = compare_settings(config, text, options.minutes, options.score)
         print(comparison, *(by_tests(comparison) if options.final else ()), sep="\n")
         return
+    configs = [replace(config, seed=seed) for seed in range(seeds)] or [config]
     if seeds:
-        train_seeds(config, seeds, options.jobs)
-    for seed in range(seeds) if seeds else [config.seed]:
-        folder = train(replace(config, seed=seed))
+        make_shared(config)
+        side_by_side(train, configs, options.jobs)
+    for one in configs:
+        folder = train(one)
         if rank_and_size()[0] == 0:
-            tell(folder)
-            say_what_next(config, folder)
+            tell(config, folder)
 
 
 if __name__ == "__main__":

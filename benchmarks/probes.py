@@ -83,7 +83,7 @@ def pt_features(examples):
         seen = np.zeros_like(in_field)
         for way in (1, 3):
             pose = (heading + way) % 4 * n * n + mid
-            seen |= shows(look(examples.scene, pose, camera=True)[0], things)
+            seen |= shows(look(examples.scene, pose, narrow=True)[0], things)
         order = np.lexsort((distance, on_right))   # left near, left far, right near, right far
         parts = (on_right, along, np.abs(across), distance, in_field, seen, right_slot)
         *places, seen, right = (np.take_along_axis(part, order, 1) for part in parts)

@@ -13,11 +13,12 @@ import json
 import os
 import re
 import zlib
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from ipt_mini.config import compared
+from ipt_mini.config import NOT_COMPARED
 from ipt_mini.dataset import painter, tokenizer_pictures
 from ipt_mini.errors import UserError, blame
 from ipt_mini.losses import from_notebook
@@ -137,7 +138,8 @@ def identity(config, tasks):
         with blame(f"--loss {name}: write it as a function"):
             code[f"own {name}"] = inspect.getsource(function)
     code = {name: zlib.crc32(text.encode()) for name, text in code.items()}
-    return dict(compared(config), fingerprint=fingerprint(config, tasks), **code)
+    settings = {k: v for k, v in asdict(config).items() if k not in NOT_COMPARED}
+    return dict(settings, fingerprint=fingerprint(config, tasks), **code)
 
 
 def code_now():
@@ -183,7 +185,7 @@ def tokenizer_maker(config):
 
 
 def restored(make, saved, path, part="tokenizer"):
-    """A tokenizer, or a reader, made by make(), with the weights `saved` in the file `path`."""
+    """A module made by make(), with the weights of a part of what is `saved` in the file `path`."""
     with blame(path), torch.random.fork_rng(devices=[]):       # first weights would draw numbers
         module = make()
         module.load_state_dict(saved[part])

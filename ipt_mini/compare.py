@@ -10,16 +10,16 @@ import random
 import shlex
 import time
 import zlib
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from statistics import median
 
 import torch
 
-from ipt_mini.checkpoint import (ANEW, CODE, REMAKE, code_now, folder_of, get_tokenizer, identity,
-                                 read_metrics, tokenizer_maker, write_json)
-from ipt_mini.config import Config, compared
+from ipt_mini.checkpoint import (ANEW, CODE, REMAKE, code_now, folder_of, identity, read_metrics,
+                                 write_json)
+from ipt_mini.config import Config
 from ipt_mini.dataset import tasks_of
 from ipt_mini.errors import UserError, blame
 from ipt_mini.generate import decodes_of
@@ -54,25 +54,23 @@ def short_run(config):
 
 def settings_of(config, text):
     """(the short run, the same with changes such as "n_layer=4 loss=+FILE.py:term=1")."""
-    first = short_run(config)
-    types = {f.name: f.type for f in fields(Config) if f.name in MAY_DIFFER}
-    changes = {}
+    first, changes = short_run(config), {}
     try:
         parts = shlex.split(text)
     except ValueError as error:                        # a quote without its end
         raise UserError(f"--compare {text}: {error}") from None
     for part in parts:
         name, equals, value = part.partition("=")
-        if name not in types or not equals or name in changes:
+        if name not in MAY_DIFFER or not equals or name in changes:
             raise UserError(f"--compare {part}: write SETTING=VALUE, each SETTING once, of "
-                            f"{', '.join(types)}; what both have in common is a flag")
+                            f"{', '.join(MAY_DIFFER)}; what both have in common is a flag")
+        kind = Config.__annotations__[name]
         try:
-            is_bool = types[name] is bool
-            changes[name] = TRUTH[value.lower()] if is_bool else types[name](value)
+            changes[name] = TRUTH[value.lower()] if kind is bool else kind(value)
         except (ValueError, KeyError):
-            raise UserError(f"--compare {part}: a value of type {types[name].__name__}") from None
+            raise UserError(f"--compare {part}: a value of type {kind.__name__}") from None
     second = replace(first, **changes)
-    if compared(first) == compared(second):
+    if first == second:
         raise UserError(f"--compare {text!r}: nothing differs")
     return first, second
 
@@ -92,8 +90,7 @@ def interleaved(functions, rounds):
 
 
 def steps_of_second(pair, step_of):
-    """Steps of the second setting such that both take as long. step_of(config): a function that
-    makes one step."""
+    """Steps of the second setting such that both take as long. step_of(config): makes one step."""
     seconds = interleaved({number: step_of(one) for number, one in enumerate(pair)}, rounds=12)
     cost = seconds[1] / seconds[0]
     if abs(cost - 1) <= 0.03:                          # noise of the clock
@@ -181,9 +178,7 @@ def step_of(config):
     """A function that learns from one batch of a new model and waits for its end, to be timed."""
     tasks = tasks_of(config)
     config = completed(replace(config, n_train=max(64, config.batch_size)), tasks)
-    make = tokenizer_maker(config)
-    tokenizer = get_tokenizer(config, tasks.values(), folder_of(config), make)
-    tokenizer = tokenizer.to(config.device).requires_grad_(False)
+    tokenizer = make_shared(config).to(config.device).requires_grad_(False)
     training = training_of(config, tasks, tokenizer, *named(config, tasks))
     return lambda: train_step(training, 0).tolist()
 
@@ -228,8 +223,7 @@ def compare_settings(config, text, minutes=10.0, score=""):
 
 
 def by_tests(comparison):
-    """Read the test split of all runs that were compared: a Comparison for each figure that both
-    settings have."""
+    """Read the tests of all runs compared: a Comparison for each figure that both have."""
     seeds = range(len(comparison.first))
     runs = [[read_metrics(train(with_seed(one, seed))) for seed in seeds]
             for one in comparison.pair]

@@ -1,7 +1,7 @@
 """All settings of a run in one dataclass, from which the command line is made and checked."""
 import argparse
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 
 from ipt_mini.errors import UserError
 from ipt_mini.own import is_own
@@ -9,12 +9,12 @@ from ipt_mini.sequence import SUPERVISION, branches_of
 from ipt_mini.tasks import TASKS
 
 
-def setting(default, help, choices=None, own=False, many=False, low=0, high=10**9):
-    """A field of a dataclass of settings, with what its value may be.
-    choices: {value: words}; own: FILE.py, too; many: several, with commas; low, high: of numbers.
-    """
-    limits = dict(help=help, choices=choices, own=own, many=many, low=low, high=high)
-    return field(default=default, metadata=limits)
+def setting(default, help, choices=None, **limits):
+    """A field of a dataclass of settings, with what its value may be. choices: {value: words}; own:
+    FILE.py, too; many: several, with commas; low, high: of numbers; only, never: beside which
+    setting."""
+    usual = dict(own=False, many=False, low=0, high=10**9, only="", never="")
+    return field(default=default, metadata=usual | limits | dict(help=help, choices=choices))
 
 
 TASK_NAMES = {name: f"{name} ({task.NAME})" for name, task in TASKS.items()}
@@ -37,7 +37,7 @@ class Settings:
     def __post_init__(self):
         for f in fields(self):
             value, limits, wrong = getattr(self, f.name), f.metadata, None
-            choices, own = limits["choices"], limits["own"]
+            choices, own, only, never = (limits[k] for k in ("choices", "own", "only", "never"))
             parts = value.split(",") if limits["many"] and type(value) is str else [value]
             if type(value) is not f.type and (f.type, type(value)) != (float, int):
                 wrong = f"it takes a value of type {f.type.__name__}"
@@ -46,22 +46,19 @@ class Settings:
             elif (f.type in (int, float) and value != f.default
                   and not limits["low"] <= value <= limits["high"]):
                 wrong = f"it must be from {limits['low']} to {limits['high']}"
+            elif value != f.default and only and not getattr(self, only):
+                wrong = f"only with {flag(only)}"
+            elif value != f.default and never and getattr(self, never):
+                wrong = f"not with {flag(never)}"
             if wrong:
                 raise UserError(f"{flag(f.name)} {value!r}: {wrong}")
-
-
-def check_folder(settings):
-    """UserError for settings of a task beside a folder of pictures, and the reverse."""
-    for name in ("task", "views", "grid") if settings.data else ("size", "patch"):
-        if getattr(settings, name) != getattr(type(settings), name):
-            raise UserError(f"{flag(name)}: {'not' if settings.data else 'only'} with --data")
 
 
 @dataclass
 class Config(Settings):
     """Defaults give the main job: a run that ends while one watches."""
     task: str = setting("pt", "what to learn; several, with commas: one model for all",
-                        TASK_NAMES, own=True, many=True)
+                        TASK_NAMES, own=True, many=True, never="data")
     supervision: str = setting("mixed", "what is trained: "
                                + ", ".join(f"{k} ({v})" for k, v in SUPERVISION.items())
                                + ", or branches of your own, written like these")
@@ -71,8 +68,8 @@ class Config(Settings):
     device: str = setting("auto", "what to run on", DEVICES)
     # the world and its tokenizer
     grid: int = setting(5, "cells a side of every scene and view; larger ones take the rates, "
-                        "steps and loss of first person", GRIDS)
-    views: str = setting("cells", "how views are drawn; maps stay maps", VIEWS)
+                        "steps and loss of first person", GRIDS, never="data")
+    views: str = setting("cells", "how views are drawn; maps stay maps", VIEWS, never="data")
     n_train: int = setting(80000, "training examples, at most: no more are made than are read",
                            low=64, high=10**7)
     n_val: int = setting(500, "validation examples", low=16, high=10**6)
@@ -82,11 +79,9 @@ class Config(Settings):
     tokenizer_steps: int = setting(0, "steps of stage 1; 0: as many as the world needs", low=100)
     # a folder of pictures
     data: str = setting("", "a folder of your own, instead of --task; see docs/extend.md")
-    size: int = setting(0, "resize its pictures to so many pixels a side; 0: leave them as they "
-                        "are", low=4, high=128)
-    patch: int = setting(8, "pixels a side of its pictures that become one code", PATCHES)
-    codes: int = setting(0, "codes of the tokenizer; 0: as many as the world needs", low=8,
-                         high=8192)
+    size: int = setting(0, "resize its pictures to this side", low=4, high=128, only="data")
+    patch: int = setting(8, "pixels a side that become one code", PATCHES, only="data")
+    codes: int = setting(0, "of the tokenizer; 0: as the world needs", low=8, high=8192)
     # the model
     n_layer: int = setting(2, "blocks", low=1, high=48)
     n_head: int = setting(4, "attention heads; must divide the width", low=1, high=256)
@@ -112,11 +107,9 @@ class Config(Settings):
     def __post_init__(self):
         super().__post_init__()
         if self.n_embd % self.n_head:
-            raise UserError(f"--n-head {self.n_head}: it must divide the width, --n-embd "
-                            f"{self.n_embd}")
+            raise UserError(f"--n-head {self.n_head}: it must divide the width, {self.n_embd}")
         if self.n_train < self.batch_size:
             raise UserError(f"--batch-size {self.batch_size}: more than --n-train {self.n_train}")
-        check_folder(self)
         if is_own(self.tokenizer) and (self.codes or self.patch != Config.patch):
             raise UserError("--codes, --patch: not with a --tokenizer of your own")
         if re.search(r"[^\w-]", self.name):
@@ -162,11 +155,6 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         raise UserError(f"{message} (see {self.prog} --help)")
-
-
-def compared(config):
-    """The settings that make a run what it is, as a dict."""
-    return {k: v for k, v in asdict(config).items() if k not in NOT_COMPARED}
 
 
 def config_from(values):

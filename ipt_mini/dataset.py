@@ -83,18 +83,16 @@ def tokenizer_pictures(config, tasks, split, n_images):
     The order is for `train_tokenizer`: first person, then maps; of a folder imaginations, views."""
     rng = np.random.default_rng([config.data_seed, zlib.crc32(split.encode())])
     own = [task for task in tasks if task not in TASKS.values()]
-    seen_tasks = own if config.data else [*TASKS.values(), *own]
-    own_painters = [painter(config, task, field) for task in own
-                    for field in ("imagination", "views")]
-    cells = {paint: [] for paint in (draw, render, *own_painters)}
-    for task in seen_tasks:
+    own_painters = [painter(config, task, field) for task in own for field in reversed(FIELDS)]
+    parts_of = {paint: [] for paint in (draw, render, *own_painters)}
+    for task in own if config.data else [*TASKS.values(), *own]:
         examples = make(task, split, n_images, config.data_seed, config.grid)
-        for paint, parts in cells.items():
+        for paint, parts in parts_of.items():
             arrays = [getattr(examples, field) for field in FIELDS
                       if painter(config, task, field) == paint]      # not `is`: methods
             if arrays:
                 drawn_so = np.concatenate([part.reshape(-1, *part.shape[-2:]) for part in arrays])
                 parts.append(drawn_so[rng.permutation(len(drawn_so))[:n_images]])
-    groups = {paint: np.concatenate(parts) for paint, parts in cells.items() if parts}
+    groups = {paint: np.concatenate(parts) for paint, parts in parts_of.items() if parts}
     return {paint: Pictures(group, *(torch.from_numpy(paint(group, rng)) for _ in range(2)))
             for paint, group in groups.items()}

@@ -123,7 +123,7 @@ def parse_loss(spec, branches):
                             "to learn from")
         function = load_own(term) if is_own(term) else LOSSES[term]
         if not callable(function):
-            raise UserError(f"--loss {item}: {name} is no function", 1)
+            raise UserError(f"--loss {item}: {name} is no function", code=1)
         terms[name] = Term(function, *parse_weight(item, weight))
     return terms
 

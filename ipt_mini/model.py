@@ -24,7 +24,8 @@ class KVCache:
         self.length = 0                            # tokens so far
 
     def update(self, layer, k, v):
-        """Store k and v (B, 1, t, D) of one layer and the next tokens; return all up to there."""
+        """Store k and v (B, 1, t, D) of the next tokens in one layer; return all so far.
+        `length` moves on in Model.states, after the last layer."""
         end = self.length + k.shape[2]
         self.k[layer, :, :, self.length:end] = k
         self.v[layer, :, :, self.length:end] = v
@@ -130,7 +131,7 @@ class Model(nn.Module):
 
     def embed(self, tokens, pose, layout, start=0):
         """Tokens (B, T), which are in `layout` from position `start` on -> (B, T, C).
-        Those of the views get the poses (B, V, 3) of their cameras."""
+        Those of the views get the poses (B, views, 3) of their cameras."""
         at = slice(start, start + tokens.shape[1])
         row, col = layout.cell[at].unbind(1)
         next_row, next_col = layout.next_cell[at].unbind(1)
@@ -143,7 +144,7 @@ class Model(nn.Module):
             camera = self.heading(heading) + self.camera_row(camera_row)
             camera = camera + self.camera_col(camera_col)
             n_cells = layout.n_view_tokens // pose.shape[1]
-            camera = camera.repeat_interleave(n_cells, 1)                  # (B, V * P, C)
+            camera = camera.repeat_interleave(n_cells, 1)                  # (B, view tokens, C)
             others = x.shape[1] - camera.shape[1]
             x = x + F.pad(camera, (0, 0, 0, others))                       # zeros for the others
         return x
@@ -155,7 +156,7 @@ class Model(nn.Module):
         end = start + tokens.shape[1]
         x = self.embed(tokens, pose, layout, start)
         mask = layout.mask[start:end, :end]
-        *blocks, last = self.blocks
+        *blocks, last = self.blocks                # the next block needs all, the head only `at`
         for block in blocks:
             x = block(x, mask, cache)
         x = last(x, mask[at], cache, at)

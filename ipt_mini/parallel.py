@@ -38,15 +38,10 @@ def first_alone():
 
 
 def average_gradients(model):
-    """Let each parameter have the mean of its gradients in all processes. Where one has none, it
-    counts as 0; if none has one, there is none."""
+    """Let each parameter have the mean of its gradients in all processes; none counts as 0."""
     if dist.is_initialized():
-        parameters = list(model.parameters())
-        has = [float(p.grad is not None) for p in parameters]
-        somewhere = mean_over_processes(torch.tensor(has, device=parameters[0].device)).tolist()
-        for p, share in zip(parameters, somewhere):
-            if share:                              # in all alike: they wait for each other
-                p.grad = mean_over_processes(torch.zeros_like(p) if p.grad is None else p.grad)
+        for p in model.parameters():               # of all, though one may have none: they wait
+            p.grad = mean_over_processes(torch.zeros_like(p) if p.grad is None else p.grad)
 
 
 def mean_over_processes(values):

@@ -77,15 +77,14 @@ class Run(NamedTuple):
         return painter(self.config, self.task, field)(cells, rng)
 
     def ask(self, example, name=""):
-        """Answer one example, Examples of one row, by one of DECODES that it was trained for:
-        Answer."""
+        """Answer one example, Examples of one row, by one of the DECODES that were trained."""
         fitting = decodes_of(self.config.branches)
         name = name or ("imagine" if "imagine" in fitting else "".join(fitting[:1]))
         if name not in fitting:
             raise UserError(f"{self.config.supervision!r} trains to answer by: "
                             f"{', '.join(fitting) or 'none of DECODES'}, not by {name!r}")
-        data = to_data(self.config, self.task, example, self.tokenizer,
-                       np.random.default_rng(0))
+        rng = np.random.default_rng(0)
+        data = to_data(self.config, self.task, example, self.tokenizer, rng)
         out = self.decode(data, name)
         words = vocabulary(self.task)
         probabilities = dict(zip(self.task.ANSWERS, out.probabilities[0].tolist()))
@@ -162,9 +161,7 @@ def load_run(path, device="cpu", task="", tokenizer="", data=""):
         raise UserError(f"{path}: trained by code with other tasks, words, pictures or own files; "
                         "rerun its train.py command under another --name", 1)
     tokenizer = restored(tokenizer_maker(config), saved, file)
-    with blame(file):
-        model = new_model(config, tasks.values(), tokenizer).eval()
-        model.load_state_dict(saved["parts"][0])
+    model = restored(lambda: new_model(config, tasks.values(), tokenizer), saved["parts"], file, 0)
     reader = get_reader(config, tasks.values(), path)
     return Run(path, config, tasks, model.to(device), tokenizer.to(device), reader=reader)
 

@@ -54,9 +54,9 @@ def imagining_order(h, w):
     """Order (P,) in which the cells of a picture are imagined: the compass at the viewer's feet,
     then from the last cell to the first. Maps and photographs, which have none, take it too.
 
-    The compass leads because where to look has to be found in views and query alone: if it came
-    later, the true cells before it, which training shows, would tell, and the model would learn
-    that way only. Rows from near to far, because a wall has to be known before what it hides."""
+    The compass leads: where to look has to be found in views and query alone. If it came later, the
+    true cells before it would say it in training, and the model would learn that way only. Rows
+    from near to far, because a wall has to be known before what it hides."""
     viewer = (h - 1) * w + w // 2
     backwards = torch.arange(h * w).flip(0)
     return torch.cat([torch.tensor([viewer]), backwards[backwards != viewer]])

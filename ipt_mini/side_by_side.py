@@ -9,6 +9,7 @@ import torch
 from tqdm import tqdm
 
 from ipt_mini.errors import UserError, run_main
+from ipt_mini.run import pick_device
 
 
 def work(train, config, line, threads, lock):
@@ -16,7 +17,7 @@ def work(train, config, line, threads, lock):
     threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     tqdm.set_lock(lock)                            # or the lines of all runs would mix
-    if config.device == "cuda":
+    if pick_device(config.device) == "cuda":
         torch.cuda.set_device(line % torch.cuda.device_count())
     run_main(lambda: train(config, line=line))
 
@@ -31,7 +32,7 @@ def side_by_side(train, configs, jobs=0):
     """Call train(config, line) for all configs, `jobs` at a time, by default one a core or GPU.
     A run that fails does not end the others. UserError at the end if one did."""
     most = {"cuda": torch.cuda.device_count(), "mps": 1, "cpu": torch.get_num_threads()}
-    jobs = min(jobs or most[configs[0].device], len(configs))
+    jobs = min(jobs or most[pick_device(configs[0].device)], len(configs))
     threads = max(1, torch.get_num_threads() // jobs)
     context = multiprocessing.get_context("spawn")
     lock, free = context.RLock(), list(range(jobs))

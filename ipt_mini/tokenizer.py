@@ -46,8 +46,8 @@ class Codebook(nn.Module):
         Before `start_from` there are no codes yet: z_e passes as it is."""
         codes = self.nearest(z_e)
         z_q = self.vectors[codes] if self.ready else z_e.detach()
-        # beta * |z_e - sg(e)|^2 pulls the encoder to its code. The other term of the paper,
-        # |sg(z_e) - e|^2, would move the codebook: here the EMA does that, so it has no gradient.
+        # beta * |z_e - sg(e)|^2 pulls the encoder to its code; sg: no gradient. The other term,
+        # |sg(z_e) - e|^2, would move the codebook: here the EMA does that.
         commitment_loss = F.mse_loss(z_e, z_q.detach())
         if self.training and self.ready:
             self.update(z_e.detach().flatten(0, -2), codes.flatten())
@@ -66,9 +66,8 @@ class Codebook(nn.Module):
         self.revive(~alive, z)
 
     def revive(self, dead, z):
-        """Restart the codes that are `dead` (K,) at vectors of z (M, D) far from every code.
-        Only from distinct vectors, far by a good part of the spread of all (RMS): otherwise many
-        codes would come to stand for one and the same glyph."""
+        """Restart the codes that are `dead` (K,) at those of z (M, D) farthest from all codes, if
+        `distinct` times the spread of all (RMS) away: else many would stand for one glyph."""
         spread = torch.cat([z, self.vectors]).var(0).sum().sqrt()
         distance = torch.cdist(z, self.vectors).amin(1)                    # (M,)
         for k in dead.nonzero().flatten().tolist():
@@ -81,7 +80,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def start_from(self, z):
-        """Data (M, D): each code is the vector farthest from those before, if far; else z[0]."""
+        """Each code is the vector of z (M, D) farthest from those before, if far; else z[0]."""
         self.vectors[:] = self.cluster_sum[:] = z[0]
         self.cluster_size.fill_(1)
         self.revive(torch.arange(len(self.vectors), device=z.device) > 0, z)
@@ -140,7 +139,7 @@ class Tokenizer(nn.Module):
 
     @torch.no_grad()
     def encode(self, pixels):
-        """pixels (..., H, W, 3) uint8, on any device -> codes (..., h, w) int64, on its own."""
+        """pixels (..., H, W, 3) uint8 on any device -> codes (..., h, w) on the tokenizer's."""
         *lead, H, W, _ = pixels.shape
         pixels = pixels.reshape(-1, H, W, 3).to(self.codebook.device)
         codes = self.quantizer.nearest(self.embed(pixels))

@@ -33,7 +33,7 @@ from ipt_mini.run import Run, keep_freed_memory, machine, new_model, pick_device
 from ipt_mini.sequence import THINK, Layout, layout, pack
 
 PROGRESS = "{desc} {percentage:.0f}%, {remaining} left{postfix} {bar}"
-NOT_IN_PROGRESS = "oracle", "codes", "nats"    # of `validate`; the rest fits into 100 columns
+NOT_IN_PROGRESS = "oracle", "codes", "nats"    # left out of the bar: it has 100 columns
 # Share of the learning rates, by recipe. In first person the objects are not found at full rates.
 RATE = {"cells": 1, "first-person": 0.5, "pictures": 1}
 
@@ -64,7 +64,8 @@ class Training(NamedTuple):
 def turns_of(shares, steps):
     """Of each step (number of the task that learns, how often it has learnt before). Each gets its
     share of the steps, evenly spread: it is the turn of the one that is most behind."""
-    shares, done, turns = np.divide(shares, sum(shares)), np.zeros(len(shares), int), []
+    shares = np.divide(shares, sum(shares))
+    done, turns = np.zeros(len(shares), int), []
     for step in range(1, steps + 1):
         number = int((shares * step - done).argmax())
         turns.append((number, int(done[number])))
@@ -80,21 +81,21 @@ def training_set(run, terms, steps):
     thinks = any(THINK in branch for branch in config.branches)
     most = run.model.order.num_embeddings
     if data.query.shape[1] > most or thinks and data.cot.shape[1] >= most:
-        raise UserError(f"{run.name}: a query may have {most} words, a thought {most - 1}", 1)
+        raise UserError(f"{run.name}: a query may have {most} words, a thought {most - 1}", code=1)
     tokens, targets = pack(data, config.branches, run.model.n_words)
     where = layout(data, config.branches, config.answer_sees_views)
     return TrainingSet(tokens, targets, data.pose, where, examples.kind, run.task.CURRICULUM,
                        run.task.CURRICULUM_STEPS, terms, steps)
 
 
-def get_batch(turn, config, data):
+def get_batch(turn, config, pool):
     """Indices (batch_size,) of the examples of the task's turn, by seed and turn alone.
     Early on, the kinds of question may come in uneven shares, the task's CURRICULUM; afterwards
     each epoch is a new order of all examples, less a rest that fills no batch."""
-    n, size, kind = len(data.kind), config.batch_size, data.kind
-    early = config.curriculum * data.steps
-    if data.curriculum and turn < min(early, data.curriculum_steps):
-        share = np.array(data.curriculum) / np.bincount(kind, minlength=len(data.curriculum))
+    n, size, kind = len(pool.kind), config.batch_size, pool.kind
+    early = config.curriculum * pool.steps
+    if pool.curriculum and turn < min(early, pool.curriculum_steps):
+        share = np.array(pool.curriculum) / np.bincount(kind, minlength=len(pool.curriculum))
         chance = share[kind] / share[kind].sum()
         rng = np.random.default_rng([config.seed, turn, 1])
         return torch.from_numpy(rng.choice(n, size, p=chance))
@@ -103,7 +104,7 @@ def get_batch(turn, config, data):
     return torch.from_numpy(order[batch * size:(batch + 1) * size])
 
 
-def get_lr(step, config):
+def lr_share(step, config):
     """Share of the learning rates that a step takes: a plateau, then a straight fall to 0."""
     falling = (config.steps - step) / max(1, config.cooldown * config.steps)
     return RATE[config.recipe] * min(1, falling)
@@ -112,48 +113,47 @@ def get_lr(step, config):
 def optimizers_of(model, config):
     """Muon for the matrices of the blocks, AdamW for all else: embeddings, norms, gains, head."""
     matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in model.parameters() if id(p) not in chosen]
+    others = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
     muon = Muon(matrices, lr=config.muon_lr, weight_decay=config.weight_decay)
     adam = torch.optim.AdamW(others, lr=config.adam_lr, betas=(0.9, 0.95),
                              weight_decay=config.weight_decay)
     return [muon, adam]
 
 
-def loss_terms(training, data, rows, step):
+def loss_terms(training, pool, rows, step):
     """The loss terms of some rows of a TrainingSet, one after the other: (terms,)."""
     run, inputs = training.run, training.inputs
     config, model = run.config, run.model
-    tokens, pose = data.tokens[rows], data.pose[rows]
+    tokens, pose = pool.tokens[rows], pool.pose[rows]
     if inputs:
         rng = torch.Generator(tokens.device).manual_seed(config.seed * 2 ** 32 + step)
         with blame(f"--inputs {config.inputs}"):
-            changed = inputs(model, tokens, pose, data.layout, rng)
+            changed = inputs(model, tokens, pose, pool.layout, rng)
             if not torch.is_tensor(changed) or changed.shape != tokens.shape:
                 raise TypeError("it returns tokens of the same shape (B, T)")
             tokens = changed
     with torch.autocast("cuda", torch.bfloat16, enabled=rows.is_cuda):
-        hidden = model.states(tokens, pose, data.layout, data.layout.loss_at)
+        hidden = model.states(tokens, pose, pool.layout, pool.layout.loss_at)
         logits = model.head(hidden)
-    batch = LossInput(logits.float(), data.targets[rows], data.layout.losses_of, model.n_words,
+    batch = LossInput(logits.float(), pool.targets[rows], pool.layout.losses_of, model.n_words,
                       hidden.float(), model.project, run.tokenizer)
-    return torch.stack([term(batch, name) for name, term in data.terms.items()])
+    return torch.stack([term(batch, name) for name, term in pool.terms.items()])
 
 
 def train_step(training, step):
     """Learn from the examples of one step; return their loss terms (terms,).
-    Nothing here waits for a value of the device."""
+    On a GPU nothing here waits for it."""
     run, optimizers, sets = training.run, training.optimizers, training.sets
     config = run.config
     number, turn = training.turns[step]
-    data = sets[number]
-    device = data.tokens.device
+    pool = sets[number]
+    device = pool.tokens.device
     for optimizer, peak in zip(optimizers, (config.muon_lr, config.adam_lr)):
-        optimizer.param_groups[0]["lr"] = peak * get_lr(step, config)
+        optimizer.param_groups[0]["lr"] = peak * lr_share(step, config)
     rank, size = rank_and_size()
-    rows = get_batch(turn, config, data)[rank::size].to(device, non_blocking=True)
-    losses = loss_terms(training, data, rows, step)
-    weights = torch.tensor([term.weight(step / config.steps) for term in data.terms.values()])
+    rows = get_batch(turn, config, pool)[rank::size].to(device, non_blocking=True)
+    losses = loss_terms(training, pool, rows, step)
+    weights = torch.tensor([term.weight(step / config.steps) for term in pool.terms.values()])
     run.model.zero_grad()
     (losses * weights.to(device, non_blocking=True)).sum().backward()
     average_gradients(run.model)
@@ -176,7 +176,7 @@ def check_finite(losses, model, end, folder):
     bad = ", ".join(name for name, value in values.items() if not math.isfinite(value))
     if bad:
         raise UserError(f"{bad}: no number any more before step {end}; a checkpoint in {folder} is "
-                        "from before that: lower --muon-lr or the weight in --loss", 1)
+                        "from before that: lower --muon-lr or the weight in --loss", code=1)
 
 
 def train_steps(training, first, end, bar):
@@ -191,7 +191,7 @@ def train_steps(training, first, end, bar):
 
 
 def fit(training, saved, seconds, line, **kept):
-    """Stage 2: train the model, from the checkpoint `saved` on; the log, a row a validation.
+    """Stage 2: train the model, from the checkpoint `saved` on; return the log, a row a validation.
     line: of the terminal, for the progress bar."""
     run = training.run
     config, model, folder = run.config, run.model, run.path
@@ -290,8 +290,8 @@ def learn(config, line=None):
     make = tokenizer_maker(config)
     config = completed(config, tasks)
     terms, inputs = named(config, tasks)
-    folder, identity, saved = open_folder(config, tasks.values())
-    code = saved.get("code") if saved else CODE
+    folder, identity, saved = open_folder(config, tasks.values())     # identity: settings, data
+    code = saved.get("code") if saved else CODE                       # CODE: of the program itself
     if rank == 0 and code != CODE:
         tqdm.write(f"{folder}: begun by other code; give a --name to train anew", sys.stderr)
     with blame(folder / "checkpoint.pt"):
@@ -329,8 +329,8 @@ def train(config, line=None):
 
 def make_shared(config):
     """Make what all seeds of a run share, before they train side by side; a mistake in the settings
-    shows, too."""
+    shows, too. Returns the tokenizer."""
     tasks, folder = tasks_of(config), folder_of(config)
     named(config, tasks)
-    get_tokenizer(config, tasks.values(), folder, tokenizer_maker(config))
     get_reader(config, tasks.values(), folder)
+    return get_tokenizer(config, tasks.values(), folder, tokenizer_maker(config))

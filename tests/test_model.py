@@ -20,7 +20,7 @@ from ipt_mini.sequence import (ANSWER, IMAGINE, OPENER, QUERY, SUPERVISION, THIN
 from ipt_mini.tasks import TASKS, grid, load_tasks, make
 from ipt_mini.tasks.words import ID, WORDS
 from ipt_mini.tokenizer import Tokenizer
-from ipt_mini.training import (TrainingSet, completed, get_batch, get_lr, loss_terms, named,
+from ipt_mini.training import (TrainingSet, completed, get_batch, lr_share, loss_terms, named,
                                optimizers_of, train_step, training_of)
 
 N_WORDS, N_CODES, CODE_DIM = len(WORDS), 32, 16
@@ -623,18 +623,18 @@ def test_a_step_follows_the_weighted_sum_of_the_terms():
 
 def test_learning_rate_is_a_plateau_then_a_straight_fall():
     config = Config(steps=100, cooldown=0.4)
-    rates = [get_lr(step, config) for step in range(101)]
+    rates = [lr_share(step, config) for step in range(101)]
     assert rates[:61] == [1] * 61 and rates[100] == 0
     assert np.allclose(np.diff(rates[60:]), -1 / 40)
-    assert get_lr(99, Config(steps=100, cooldown=0.0)) == 1
+    assert lr_share(99, Config(steps=100, cooldown=0.0)) == 1
     in_person = replace(config, views="first-person")
-    assert [get_lr(step, in_person) for step in range(101)] == [0.5 * x for x in rates]
+    assert [lr_share(step, in_person) for step in range(101)] == [0.5 * x for x in rates]
 
 
 def test_a_larger_grid_takes_the_recipe_of_first_person():
     def recipe_of(**settings):
         config = completed(Config(task="pt", **settings), {"pt": TASKS["pt"]})
-        return config.steps, config.loss, get_lr(0, config)
+        return config.steps, config.loss, lr_share(0, config)
     assert recipe_of(grid=7) == recipe_of(views="first-person") != recipe_of()
 
 

@@ -5,7 +5,7 @@ pixels, or hidden: even a true picture would be hard to read. Walls and objects 
 shrink with distance and hide what is behind them. The X lies on the floor, and the floor of a DARK
 cell is dark. At the bottom is the compass, as in the cells.
 On the screen, `aside` and `down` are 0 straight ahead: a point that is `far` from the camera,
-`right` of it and `height` above the floor is at aside = right / far, down = (EYE - height) / far.
+`right` of it and `height` above the floor is at aside = right / far, down = (eye - height) / far.
 Shape letters: B pictures, N cells a side of a view, P = N * N, S = 8 (N + 1) pixels a side of a
 picture. That is N + 1 codes: the compass has a row of its own, and the picture stays a square.
 """
@@ -56,8 +56,8 @@ def _layers(n):
 
 
 def _layer(n, row_ahead, right, below):
-    """For each pixel the cell, `row_ahead` steps ahead and `right` steps aside of the viewer, and
-    the texel: `below` is measured from the glyph's middle, down or, on the floor, to the viewer."""
+    """For each pixel the cell at (row_ahead, right) from the viewer, and the texel.
+    below: from the middle of the glyph down; on the floor, towards the viewer."""
     column = np.round(right)
     inside = (row_ahead >= 0) & (row_ahead < n) & (np.abs(column) <= n // 2) & (np.abs(below) < 0.5)
     cell = np.where(inside, (n - 1 - row_ahead) * n + n // 2 + column, n * n)
@@ -74,7 +74,7 @@ def _paint():
     kind = np.arange(len(colour))[:, None]
     lying = np.where((kind == X) | (kind == DARK), colour, paper)
     standing = np.where((kind == WALL) | (kind >= OBJECT), colour, CLEAR)
-    standing[standing == paper] = CLEAR                  # an object is what is inked of its glyph
+    standing[standing == paper] = CLEAR                  # paper is transparent
     standing[WALL] = colour[WALL, 0]                     # far away, bricks are noise
     return palette, lying, standing
 
@@ -84,7 +84,7 @@ PALETTE, LYING, STANDING = _paint()
 
 def draw(views, rng=None):
     """Draw egocentric views (..., N, N) of cells as pictures (..., S, S, 3) uint8.
-    With a Generator light and noise vary, as in `grid.render`."""
+    rng: for light and noise, see `grid.lit`."""
     *lead, n, _ = views.shape
     views = views.reshape(-1, n * n)
     outside = np.full((len(views), 1), DARK, np.uint8)

@@ -5,8 +5,8 @@ A task is a module. What it has:
     ANSWERS, KINDS        words that may answer; kinds of question, which are equally frequent
     CHANCE                share of right answers of one who guesses
     OWN_WORDS             words beyond the common vocabulary
-    MAPS                  fields of Examples that are drawn from above in any world
-    STEPS, LOSS           steps of training, terms of the loss, {recipe: ...}, see Config.recipe
+    MAPS                  fields of Examples that are drawn from above, in first person too
+    STEPS, LOSS           {"cells": .., "first-person": ..}, see Config.recipe: steps, loss
     CURRICULUM            shares of the KINDS early in training, or None: even
     CURRICULUM_STEPS      for how many steps at most
     WORLDS                {split: arguments of `questions`}; val and test take those of "train"
@@ -26,7 +26,7 @@ import numpy as np
 from ipt_mini.errors import UserError
 
 SPLITS = ("train", "val", "test")
-CHUNK, BLOCK = 16384, 2048    # questions drawn at a time; so many fair ones are balanced together
+CHUNK, BLOCK = 16384, 2048    # questions drawn at a time; fewest fair ones balanced together
 
 
 class Examples(NamedTuple):
@@ -51,7 +51,7 @@ def splits(task):
 
 def make(task, split, n_examples, seed=0, grid=5):
     """Examples of `task` for `split`, the same for the same arguments.
-    Questions are drawn, kept if their scene belongs to the split, and then thinned until what the
+    Questions are drawn, kept if their scene belongs to the split, and then thinned so that what the
     task is balanced by tells little about the answer."""
     if hasattr(task, "examples"):
         return task.examples(split, n_examples, seed)
@@ -62,10 +62,12 @@ def make(task, split, n_examples, seed=0, grid=5):
     result, waiting, drawn = [], [], 0
     while count(result) < n_examples:
         examples = task.questions(rng, CHUNK, grid, **world)
+        if not isinstance(examples, Examples):
+            raise UserError(f"{task.NAME}: questions has to return Examples", code=1)
         waiting.append(examples.take(split_of(examples.scene) == part))
         drawn += CHUNK
         if drawn > 100 * CHUNK and not count(result + waiting):
-            raise UserError(f"{task.NAME}, {split}: no fair question among {drawn:,} drawn", 1)
+            raise UserError(f"{task.NAME}, {split}: no fair question among {drawn:,} drawn", code=1)
         if count(waiting) >= BLOCK:
             result.append(balanced(rng, task, joined(waiting)))
             waiting = []

@@ -187,8 +187,7 @@ class Folder:
         return max(len(getattr(line, name)) for line in self.lines)
 
     def paint(self, numbers, rng=None):
-        """Pixels (..., H, W, 3) of the pictures with these numbers (..., 1, 1). They bring their
-        own light and noise: rng is not used."""
+        """Pixels (..., H, W, 3) of the pictures with these numbers (..., 1, 1), as they are."""
         pixels = np.stack([self.read(self.paths[number]) for number in numbers.flat])
         return pixels.reshape(*numbers.shape[:-2], *pixels.shape[1:])
 

@@ -25,13 +25,13 @@ SHAPES = {"ball": "003c7e7e7e7e3c00", "box": "ffffc3c3c3c3ffff",
 COLOURS = {"red": (214, 48, 49), "green": (0, 148, 82),
            "blue": (35, 99, 235), "pink": (222, 80, 205)}
 NAMES = [*MARKS, *(f"{colour}-{shape}" for shape in SHAPES for colour in COLOURS)]
-DARK, FLOOR, WALL, X, ROUTE, ONE, TWO, MID, VIEWER = range(9)
+DARK, FLOOR, WALL, X, ROUTE, ONE, TWO, MID, VIEWER = range(9)      # ids: places in NAMES
 NORTH, EAST, SOUTH, WEST = range(4)
 OBJECT = len(MARKS)                                    # ids from here on are objects
 N_KINDS = len(NAMES) - OBJECT
 PAINT = {**COLOURS, "dark": (24, 25, 34), "wall": (148, 112, 92)}
-INK, PAPER = (30, 30, 40), (236, 229, 214)             # of all others, and below the paint
-NOISE, BRIGHTNESS = 8, 0.1     # -8 to 7 grey levels a pixel; up to 10% brighter or darker a cell
+INK, PAPER = (30, 30, 40), (236, 229, 214)             # of what has no paint; the background
+NOISE, BRIGHTNESS = 8, 0.1   # -8 to 7 grey levels a channel; 10% brighter or darker a cell
 
 
 def _glyph(name):
@@ -66,8 +66,8 @@ def lit(pixels, rng):
     *lead, height, width, _ = pixels.shape
     h, w = height // 8, width // 8
     tiles = pixels.reshape(*lead, h, 8, w, 8, 3)
-    brightness = rng.integers(0, len(_LIT), (*lead, h, 1, w, 1, 1), np.uint8)
-    tiles = _LIT[brightness, tiles]
+    gain = rng.integers(0, len(_LIT), (*lead, h, 1, w, 1, 1), np.uint8)
+    tiles = _LIT[gain, tiles]
     noise = np.frombuffer(rng.bytes(tiles.size), np.uint8)
     noise = noise.reshape(tiles.shape) % (2 * NOISE)
     tiles = tiles + noise - np.uint8(NOISE)              # over 255 wraps to 0, and back here
@@ -107,8 +107,8 @@ def _between(n):
         ahead, right = from_viewer(target, n)
         steps = max(ahead, abs(right))
         for s in range(1, steps):
-            # ahead * s / steps and |right| * s / steps as whole numbers: a half is rounded up in
-            # the first, down in the second. The sign comes later: left and right are mirror images.
+            # ahead * s / steps and |right| * s / steps, rounded: a half goes (by choice) up in the
+            # first, down in the second. The sign comes later: left and right are mirror images.
             up = (2 * ahead * s + steps) // (2 * steps)
             aside = (2 * abs(right) * s + steps - 1) // (2 * steps)
             row, col = n - 1 - up, n // 2 + aside * np.sign(right)
@@ -117,25 +117,25 @@ def _between(n):
 
 
 @lru_cache
-def _source(n, camera):
+def _source(n, narrow):
     """(4P, P): the world cell under each cell of a view, for each pose; P where there is none."""
     ahead, right = from_viewer(np.arange(n * n), n)
     poses = np.arange(4 * n * n)[:, None]
     source = in_world(poses, ahead, right, n)
-    if camera:
+    if narrow:
         source = np.where(np.abs(right) <= ahead, source, n * n)
     return source
 
 
-def look(scene, pose, camera=False):
+def look(scene, pose, narrow=False):
     """What a viewer at `pose` (B,) sees of `scene` (B, N, N): (view, source), each (B, N, N).
 
     Walls and DARK cells block the sight, objects do not. The viewer's own cell shows a
     compass: VIEWER + heading.
-    A viewer sees everything ahead and beside it; a `camera` has a field of view of 90 degrees.
+    A viewer sees everything ahead and beside it; a `narrow` view has a field of 90 degrees.
     `source` is the world cell that each view cell shows, P where it is DARK."""
     b, n, _ = scene.shape
-    source = _source(n, camera)[pose]                                # (B, P)
+    source = _source(n, narrow)[pose]                                # (B, P)
     outside = np.full((b, 1), DARK, np.uint8)
     world = np.concatenate([scene.reshape(b, -1), outside], 1)       # (B, P + 1)
     view = np.take_along_axis(world, source, 1)
@@ -172,7 +172,7 @@ def scaled(n, per_25_cells):
 
 
 def distinct_objects(rng, b, n, per_25_cells):
-    """(B, k) object ids, no two alike in a row."""
+    """(B, k) object ids, all different in each row."""
     k = min(scaled(n, per_25_cells), N_KINDS)
     order = rng.random((b, N_KINDS), np.float32).argsort(1)
     return OBJECT + order[:, :k]
@@ -190,8 +190,8 @@ def scatter(rng, n, things, walls, taken):
     things = np.concatenate([things, bricks], 1)
     k = things.shape[1]
     assert k + taken.shape[1] <= n * n, f"{k} things do not fit into a grid of {n}"
-    blocked = marked(taken, n * n + 1)[:, :-1]                       # P, none, may be taken
-    lots = rng.random((b, n * n), np.float32) + blocked              # the k lowest get the things
+    blocked = marked(taken, n * n)
+    lots = rng.random((b, n * n), np.float32) + blocked              # drawn: the k lowest win
     scene = np.full((b, n * n), FLOOR, np.uint8)
     lowest = np.argpartition(lots, k - 1, 1)[:, :k]
     np.put_along_axis(scene, lowest, things, 1)

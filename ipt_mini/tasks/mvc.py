@@ -23,11 +23,12 @@ STEPS = {"cells": 1000, "first-person": 1200}    # of the model's training, by r
 CURRICULUM = CURRICULUM_STEPS = None    # shares of the kinds early in training; None: even
 # Terms of the loss and their weights, see PET.
 LOSS = dict.fromkeys(("cells", "first-person"), "answer=1,imagination=1,cot=1")
-WORLDS = {  # walls and objects per 25 cells; views that show a cell of the map, on average at most
+WORLDS = {  # walls and objects per 25 cells; overlap: views that show one known cell, mean at most
     "train": dict(walls=(1, 3), objects=8, overlap=3.0),
     "dense": dict(walls=(3, 5), objects=11, overlap=3.0),
     "apart": dict(walls=(1, 3), objects=8, overlap=1.5),
 }
+ASKED = 2                       # place of the shape in the query
 
 
 def questions(rng, b, n, walls, objects, overlap):
@@ -43,7 +44,7 @@ def questions(rng, b, n, walls, objects, overlap):
     things = object_of(np.take_along_axis(shapes, which, 1))
     scene = scatter(rng, n, things, walls, taken=pose % (n * n))
 
-    looks = [look(scene, one, camera=True) for one in pose.T]
+    looks = [look(scene, one, narrow=True) for one in pose.T]
     seen = [marked(source, n * n + 1)[:, :-1] for _, source in looks]     # (B, P) a view
     flat = scene.reshape(b, -1)
     wanted = flat == object_of(asked)[:, None]
@@ -98,13 +99,13 @@ def object_of(shape):
 
 def has_shape(cells, query):
     """Which cells (B, ...) show an object of the shape that the query (B, Q) asks for."""
-    shape = query[:, 2] - BALL
+    shape = query[:, ASKED] - BALL
     shapes = (cells.astype(int) - OBJECT) // len(COLOURS)
     return (shapes.T == shape).T                         # (..., B) == (B,), turned back
 
 
 def rule(views, query, imagination):
-    """How many cells of the map show the kind asked for, as a word (B,); UNREADABLE if none or
+    """How many cells of the map show the shape asked for, as a word (B,); UNREADABLE if none or
     over 9."""
     count = has_shape(imagination, query).sum((1, 2))
     return np.where((count > 0) & (count < 10), count + ZERO, UNREADABLE)
@@ -113,12 +114,12 @@ def rule(views, query, imagination):
 def flip(examples):
     """(query, imagination) of the same maps, asked about the next shape."""
     query = examples.query.copy()
-    query[:, 2] = BALL + (query[:, 2] - BALL + 1) % len(SHAPES)
+    query[:, ASKED] = BALL + (query[:, ASKED] - BALL + 1) % len(SHAPES)
     return query, examples.imagination
 
 
 def balance(examples):
-    """(key, label): for no key one label alone is the most frequent.
+    """(key, label): for each key at least two labels are the most frequent.
     The key holds the counts of all views, sorted: whoever only adds them up learns little."""
     per_view = has_shape(examples.views, examples.query).sum((2, 3))                     # (B, V)
     counts = np.sort(np.minimum(per_view, 5), 1)

@@ -102,11 +102,11 @@ def place(ahead, right):
 
 
 def find(cells, things):
-    """(ahead, right) of the first cell with each of `things` (B,) or (B, k) in views (B, N, N)."""
+    """(ahead, right) of the first cell with each of `things` (B,) or (B, k) in views (B, N, N), or
+    of cell 0 if there is none."""
     b, n, _ = cells.shape
-    room_for_k = [1] * (things.ndim - 1)
-    flat = cells.reshape(b, *room_for_k, n * n)
-    return from_viewer((flat == things[..., None]).argmax(-1), n)
+    there = cells.reshape(b, 1, n * n) == things.reshape(b, -1, 1)   # (B, k, P)
+    return from_viewer(there.argmax(2).reshape(things.shape), n)
 
 
 def rule(views, query, imagination):

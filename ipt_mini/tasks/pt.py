@@ -79,7 +79,7 @@ def questions(rng, b, n, walls, objects, lengths):
     poses = gaze * n * n + mid
     scene = walls_around(rng, n, walls, route, poses)
 
-    # Where one object is seen and one is hidden, on both sides.
+    # On each side a place that is seen and one that is hidden.
     sides = [two_places(rng, scene, route, pose) for pose in poses]
     seen_at, hidden_at, fair = (np.stack(part) for part in zip(*sides))
     fair = fair.all(0)
@@ -97,7 +97,7 @@ def questions(rng, b, n, walls, objects, lengths):
     reverse, turn = rng.integers(0, 2, (2, b))           # turn: 0 left, 1 right
     side = turn ^ reverse                                # walking 2 to 1 swaps the sides
     gaze = gaze[side, rows]
-    imagination, _ = look(scene, gaze * n * n + mid, camera=True)
+    imagination, _ = look(scene, gaze * n * n + mid, narrow=True)
     return Examples(
         views=drawn.reshape(b, 1, n, n),
         pose=np.zeros((b, 1, 3), int),
@@ -135,7 +135,7 @@ def walls_around(rng, n, walls, route, poses):
     scene = scatter(rng, n, np.zeros((b, 0), int), walls, taken=route)
     for pose in poses:
         aside = rng.integers(-1, 2, b)
-        cell = in_world(pose, 1, aside, n)
+        cell = in_world(pose, 1, aside, n)               # inside: at M the route is straight
         rows = np.flatnonzero((cell[:, None] != route).all(1))
         scene.reshape(b, -1)[rows, cell[rows]] = WALL
     return scene
@@ -151,10 +151,10 @@ def two_places(rng, scene, route, pose):
     may_be = (ahead > 1) & (np.abs(right) <= ahead)      # nothing can hide what is next to M
     ahead, right = ahead[may_be], right[may_be]          # (k,)
     cells = in_world(pose[:, None], ahead, right, n)     # (B, k)
-    at = rows[:, None], cells
-    _, source = look(scene, pose, camera=True)
-    seen = marked(source, n * n + 1)[at]
-    free = free_cells(scene, route)[at]
+    here = rows[:, None], cells
+    _, source = look(scene, pose, narrow=True)
+    seen = marked(source, n * n + 1)[here]
+    free = free_cells(scene, route)[here]
     shown = pick(rng, free & seen)
     hidden = pick(rng, free & ~seen)
     fair = (free & seen).any(1) & (free & ~seen).any(1)
@@ -211,7 +211,7 @@ def flip(examples):
     mid = (examples.views.reshape(b, -1) == MID).argmax(1)               # M on the map
     gaze = examples.imagination[:, -1, n // 2].astype(int) - VIEWER      # the compass
     opposite = (gaze + 2) % 4
-    return query, look(examples.scene, opposite * n * n + mid, camera=True)[0]
+    return query, look(examples.scene, opposite * n * n + mid, narrow=True)[0]
 
 
 def balance(examples):
