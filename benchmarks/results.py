@@ -3,9 +3,9 @@
     python benchmarks/results.py                   all families; says first how many hours
     python benchmarks/results.py --families pt     rerun to resume; finished runs are kept
 
-A family is a row of arms: one task, taught in several ways, with the same seeds and, unless their
-number is what differs, the same examples. So arms are compared seed by seed. Their steps are the
-same; only label-only has twice as many, where a step takes half the time.
+A family is a row of arms: one task, taught in several ways, with the same seeds, so they are
+compared seed by seed. Examples and steps are the same, unless these are what differs; label-only
+has twice as many steps, where a step takes half the time, and so reads more of the examples.
 """
 from report import (NAMES, ROOT, VERDICTS, accuracies, arguments, followed, label_only, listed,
                     measured, need, pooled, right, run_main, tiny, write)

@@ -1,4 +1,4 @@
-"""A loss term of your own: the nearest row of the imagined view counts once more.
+"""A loss term of your own: the row of codes above the compass counts once more.
 
     python train.py --task pt --loss +examples/nearest.py:nearest=0.5 --name nearest
 """
@@ -9,5 +9,6 @@ from ipt_mini.sequence import IMAGINE
 
 def nearest(batch):
     codes = batch.losses_of[IMAGINE]            # those of a square, from near to far
-    row = codes[:round(len(codes) ** 0.5)]
+    side = round(len(codes) ** 0.5)
+    row = codes[side:2 * side]                  # the first row is the compass's
     return cross_entropy(batch.logits[:, row].mT, batch.targets[:, row])

@@ -74,15 +74,12 @@ def test_the_readme_quotes_the_published_claims():
 
 
 def test_the_readme_says_what_imagining_in_training_brings_to_pet_and_mvc():
-    gains = {}
-    for name in ("main_job", "first_person"):
-        rows = rows_of(name)
-        gains[name] = [float(more.split()[0]) - float(less.split()[0]) for task, more, less in zip(
-            ("pet", "pt", "mvc"), rows["direct, %"], rows["label-only, %"]) if task != "pt"]
-    (pet, mvc), (pet_seen, mvc_seen) = gains["main_job"], gains["first_person"]
-    again = [report.read(f"claims_{task}_first_person")["tables"][1]["rows"][0][2].split()[0]
-             for task in ("pet", "mvc")]
-    assert (f"PET gains {pet:.1f} points, MVC {mvc:.1f}; in first person {pet_seen:.1f} and "
+    rows = rows_of("first_person")
+    pet_seen, _, mvc_seen = (float(more.split()[0]) - float(less.split()[0])
+                             for more, less in zip(rows["direct, %"], rows["label-only, %"]))
+    pet, mvc, *again = (report.read(f"claims_{name}")["tables"][1]["rows"][0][2].split()[0]
+                        for name in ("pet", "mvc", "pet_first_person", "mvc_first_person"))
+    assert (f"PET gains {pet[1:]} points, MVC {mvc[1:]}; in first person {pet_seen:.1f} and "
             f"{mvc_seen:.1f}, trained anew {again[0]} and {again[1]}: undecided (three seeds)"
             ) in page("README.md")
     for task in ("pet", "mvc", "pet_first_person", "mvc_first_person"):
@@ -122,8 +119,11 @@ def test_the_readme_quotes_the_claims_in_first_person():
     again = report.read("claims_pt_first_person_again")["figures"]["mixed, again"]
     own, alone = ([run["splits"]["test"][way]["accuracy"] for run in again]
                   for way in ("imagine", "direct"))
-    assert (f"{min(own)} to {max(own)} against {min(alone)} to {max(alone)}% over five seeds on "
-            "another CPU ([results]") in readme
+    failed = [seed for seed in range(5) if alone[seed] < 90]
+    assert len(failed) == 4 and (
+        f"in four of five seeds on another CPU, {min(own[seed] for seed in failed)} to "
+        f"{max(own[seed] for seed in failed)} against {min(alone[seed] for seed in failed)} to "
+        f"{max(alone[seed] for seed in failed)}% ([results]") in readme
     assert (f"five seeds have {', '.join(map(str, alone[:-1]))} and {alone[-1]}% directly, and "
             f"{min(own)} to {max(own)}% after their own pictures") in page("docs/results.md")
     assert mixed - label > 70
@@ -143,24 +143,27 @@ def rows_of(name, part=0):
 
 def test_the_pages_quote_the_main_job_in_first_person():
     rows = rows_of("first_person")
-    (pet, pt, mvc), alone, oracle, label, follows = (
+    (pet, _, mvc), alone, oracle, label, follows = (
         [float(cell.split()[0]) for cell in rows[f"{name}, %"]] for name in (
             "imagine", "direct", "oracle", "label-only", "follows another picture"))
     splits = report.read("first_person_details")["tables"][0]["rows"]
     far = {row[2]: row[3].split()[0] for row in splits if row[:2] == ["PET", "farther"]}
     in_cells = [float(rows_of("main_job")[f"{name}, %"][2].split()[0])
                 for name in ("imagine", "direct")]
+    readable = {task: report.followed(runs[0]["replaced"])["n"]
+                for task, runs in report.read("first_person")["figures"].items()}
     for words in (f"In MVC yes: {in_cells[0]} against {in_cells[1]}%, in first person {mvc} "
                   f"against {alone[2]}%.",
-                  f"not: in first person {pet} against {alone[0]}%.",
-                  f"{pt} against {alone[1]}% in the table"):
+                  f"In PET in first person not: {pet} against {alone[0]}%."):
         assert words in page("README.md"), words
     for words in (f"oracle {oracle[0]}, {oracle[1]}, {oracle[2]}%.",
                   f"its own picture {pet}%, without one {alone[0]}%.",
                   f"the answer follows the picture, in {follows[0]}%.",
                   f"after its own map {mvc}%, without one {alone[2]}%, label-only {label[2]}%.",
                   f"{far['imagine']}% after its own picture, {far['direct']}% without, "
-                  f"{far['oracle']}% after the true one."):
+                  f"{far['oracle']}% after the true one.",
+                  f"{readable['pet']:,} of 2,000 questions a seed in PET, {readable['pt']:,} in "
+                  "PT."):
         assert words in page("docs/results.md"), words
 
 
@@ -360,7 +363,7 @@ def test_the_results_quote_the_model_of_all_tasks():
         for split in (("PT", "longer"), ("PET", "farther")) for name in ("joint", "main_job"))
     for words in (f"it is right in {own[0]}, {own[1]} and {own[2]}% (PET, PT, MVC), models of "
                   f"their own in {theirs[0]}, {theirs[1]} and {theirs[2]}%.",
-                  f"direct answers of MVC, {direct} against {directly}%",
+                  f"direct answers of MVC right, {direct} against {directly}%",
                   f"*farther* of PET ({farther} against {farthest}%)",
                   f"*longer* of PT ({longer} against {longest}%)"):
         assert words in text, words
@@ -374,7 +377,10 @@ def test_the_pages_quote_what_grows():
     assert f"between {min(memory)} and {max(memory)} GiB" in page("docs/speed.md")
     assert steps["default"] == 400 and steps["grid 9"] == "never"
     assert {steps[name] for name in ("n_embd 256", "n_layer 4", "n_train 200000")} == {1300}
-    for words in ("for 90% after 1300 steps instead of 400",
+    again = [next(row["step"] for row in run["log"] if row["val"]["imagine"] >= 0.9)
+             for run in report.read("claims_pt")["figures"]["mixed"]]
+    for words in ("take 1300 steps, the default 400 here, but "
+                  f"{min(again)} to {max(again)} in five seeds on another CPU",
                   f"{own['grid 7']}% after its own picture, and {direct['grid 7']}% directly",
                   f"not learnt**: {own['grid 9']}% after its own picture. True pictures are read "
                   f"in {oracle['grid 9']}%"):
@@ -391,7 +397,7 @@ def test_the_guide_quotes_what_own_pictures_gave():
             "with each patch in its mean colour, PSNR"))
     for words in (f"after their own pictures {minigrid}% and {mazes}% are right",
                   f"yet the corner is found in {photos}%",
-                  f"follows another picture in {follows[0]:.0f} to {follows[-1]:.0f}%)"):
+                  f"follows another one in {follows[0]:.0f} to {follows[-1]:.0f}%)"):
         assert words in text, words
     assert 45 < codes[1] < 55                                # half of them
     assert drawn[0] > 30 and drawn[1] > mean_colour[1] + 3   # what a tokenizer has to reach
