@@ -34,6 +34,8 @@ from ipt_mini.training import (completed, learn, make_shared, named, train, trai
 MAY_DIFFER = ("supervision", "n_train", "n_layer", "n_head", "n_embd", "answer_sees_views", "loss",
               "inputs", "batch_size", "muon_lr", "adam_lr", "weight_decay", "cooldown",
               "curriculum")
+# A step costs the same with any of these, and with any weights of the same loss terms.
+FREE = "name", "n_train", "muon_lr", "adam_lr", "weight_decay", "cooldown", "curriculum"
 TRUTH = {"true": True, "false": False}
 # What a run logs of its validation, and the decode that needs to be trained for it. A comparison
 # goes by the first that both settings have: the share of right codes in the model's own pictures,
@@ -89,9 +91,18 @@ def interleaved(functions, rounds):
     return {name: median(seconds) for name, seconds in times.items()}
 
 
+def work_of(config):
+    """The Config without what costs no time: equal for settings whose steps do the same work."""
+    loss = completed(config, tasks_of(config)).loss
+    terms = sorted(item.rpartition("=")[0] for item in loss.split(","))
+    return replace(config, loss=",".join(terms), **{name: getattr(Config, name) for name in FREE})
+
+
 def steps_of_second(pair, step_of):
     """Steps of the second setting such that both take as long. step_of(config): makes one step."""
-    seconds = interleaved({number: step_of(one) for number, one in enumerate(pair)}, rounds=12)
+    if work_of(pair[0]) == work_of(pair[1]):
+        return pair[0].steps
+    seconds = interleaved({number: step_of(one) for number, one in enumerate(pair)}, rounds=30)
     cost = seconds[1] / seconds[0]
     if abs(cost - 1) <= 0.03:                          # noise of the clock
         cost = 1

@@ -164,6 +164,16 @@ def test_what_costs_more_gets_fewer_steps(monkeypatch):
     assert steps_of_second(settings_of(Config(), "n_embd=64"), step_of) == 200
 
 
+@pytest.mark.parametrize("same", ["muon_lr=0.1 curriculum=0", "n_train=1000",
+                                  "loss=compass=2,imagination=0.5,answer=1@0.5:2@1"])
+def test_the_same_work_takes_as_long_whatever_the_clock_says(same):
+    assert steps_of_second(settings_of(Config(), same), step_of=None) == 200
+    other = settings_of(Config(), f"{same} n_layer=4")
+    with pytest.raises(TypeError):                     # this one would be timed
+        steps_of_second(other, step_of=None)
+    assert steps_of_second(settings_of(Config(name="mine"), same), step_of=None) == 200
+
+
 def test_what_is_planned_is_planned_once(tmp_path):
     """Or a comparison that was stopped would begin anew with another number of steps, and more
     minutes, given after an undecided end, would add looks to those that were lost."""
