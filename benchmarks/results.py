@@ -116,6 +116,8 @@ CLAIMS = {
     "another's picture does not do": ("mixed", "another's picture"),
     "the nearest cells do not do": ("mixed", "the first 10 cells"),
     "the compass alone does not do": ("mixed", "the compass alone"),
+    "imagining at test time is better than answering at once":
+        ("mixed", "mixed", "imagine", "direct"),
     "80,000 examples are better than 10,000": ("80,000 examples", "10,000 examples"),
     "80,000 examples are better than 1,000": ("80,000 examples", "1,000 examples"),
     "512 codes answer better after the own picture than 128":

@@ -154,7 +154,7 @@ def test_the_pages_quote_the_main_job_in_first_person():
                 for task, runs in report.read("first_person")["figures"].items()}
     for words in (f"In MVC yes: {in_cells[0]} against {in_cells[1]}%, in first person {mvc} "
                   f"against {alone[2]}%.",
-                  f"In PET in first person not: {pet} against {alone[0]}%."):
+                  f"In PET in first person {pet} against {alone[0]}%: undecided."):
         assert words in page("README.md"), words
     for words in (f"oracle {oracle[0]}, {oracle[1]}, {oracle[2]}%.",
                   f"its own picture {pet}%, without one {alone[0]}%.",
