@@ -202,6 +202,7 @@ def test_the_results_quote_the_laboratory_in_cells():
 
 @pytest.mark.parametrize("name, part, begin", [
     ("variants_first_person", 0, "**In first person** no variant is better"),
+    ("variants_first_person_6", 0, "**Seven more**, on another CPU"),
     ("variants_cells", 0, "By right codes, better"),
     ("variants_cells_nats", 0, "The same by the loss of the true codes")])
 def test_the_pages_quote_the_verdicts_on_variants(name, part, begin):
