@@ -144,7 +144,8 @@ class Options(Settings):
     grid: int = setting(5, "cells a side", GRIDS, never="data")
     views: str = setting("cells", "how views are drawn; maps stay maps", VIEWS, never="data")
     data: str = setting("", "a folder of your own, instead of a task")
-    size: int = setting(0, "resize its pictures to this side", low=4, high=128, only="data")
+    size: int = setting(0, "resize its pictures to so many pixels a side; 0: not", low=4, high=128,
+                        only="data")
     patch: int = setting(8, "pixels a side that become one code", PATCHES, only="data")
     export: str = setting("", "write the task as such a folder, n for training", never="data")
     out: str = setting("", "the picture, a PNG; preview-TASK.png if empty", never="export")

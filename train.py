@@ -38,8 +38,8 @@ def tell(config, folder):
     """Print the test figures of a finished run, and the command to go on with."""
     metrics = read_metrics(folder)
     with blame(folder / "metrics.json"):
-        tests = {name: found for name, found in metrics.items() if name.startswith("test")}
-        print(*lines(tests), sep="\n")
+        for line in lines({name: f for name, f in metrics.items() if name.startswith("test")}):
+            print(line)
         print(f"{folder}: {metrics['minutes']['all']} minutes in all; see its pictures: samples, "
               "curve, tokenizer")
     own = "".join(f" --{name} {shlex.quote(spec)}" for name, spec in asdict(config).items()

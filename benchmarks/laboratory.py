@@ -20,13 +20,12 @@ import numpy as np
 from ipt_mini.compare import (SCORES, compare_settings, metric_of, score, settings_of, short_run,
                               with_seed)
 from ipt_mini.config import Config
+from ipt_mini.dataset import tasks_of
 from ipt_mini.errors import UserError
 from ipt_mini.generate import decodes_of
-from ipt_mini.losses import complete_loss
 from ipt_mini.sequential import FIRST, LOWER, MOST, POWER, boundaries
 from ipt_mini.side_by_side import side_by_side
-from ipt_mini.tasks import TASKS
-from ipt_mini.training import learn, make_shared
+from ipt_mini.training import completed, learn, make_shared
 
 DRAWS = 2000
 EFFECTS = 0.01, 0.02, 0.03, 0.05           # of the share of right codes
@@ -61,7 +60,7 @@ VARIANTS = {
 
 def filled(text, config):
     """The text of a setting with the losses that it names in braces."""
-    loss = complete_loss("", config.branches, TASKS[config.task].LOSS[config.views])
+    loss = completed(config, tasks_of(config)).loss
     return text.format(wrong=loss.replace("imagination", WRONG),
                        pictures=loss.replace("imagination=1", "imagination=1.5"),
                        half=re.sub("(answer|imagination|compass)", HALF + r"\1", loss))
@@ -152,8 +151,8 @@ def trust(options, config, metrics):
     rng, pool = np.random.default_rng(0), learnt(config, options.seeds)
     logs = [one.log for one in pool]
     scores = list(calibration(logs, metrics, options.planned, rng))
-    curve = list(powers(logs, metrics[0], minutes_of(pool), rng))
     effects = list(planted(config, logs, options.planned, rng))
+    curve = list(powers(logs, metrics[0], minutes_of(pool), np.random.default_rng(0)))
     found = [cell for metric in OF_PICTURES for cell in (metric, "found worse, %", "better, %")]
     added = [f"+{100 * effect:.0f} points found, %" for effect in EFFECTS]
     write(f"laboratory_{options.views.replace('-', '_')}", options, [
@@ -193,9 +192,11 @@ def main():
         raise UserError(f"--parts {options.parts}: there is planted, variants")
     try:
         chosen = slice(*(int(number) if number else None for number in options.variants.split(":")))
-        texts = list(VARIANTS.values())[chosen]
     except (TypeError, ValueError):
         raise UserError(f"--variants {options.variants}: write 6, or 6:13") from None
+    texts = list(VARIANTS.values())[chosen]
+    if chosen.step or not texts:
+        raise UserError(f"--variants {options.variants}: a part of {len(VARIANTS)}, such as 6:13")
     config = Config(task=options.task, views=options.views, device="cpu")
     if options.quick:
         config, options.seeds, options.planned = tiny(config), 6, 3

@@ -63,7 +63,7 @@ def defaults(views="cells", of="runs", tasks=""):
             facts.append(RATE[views])
     if of != "data":
         facts += [Tokenizer.warmup, Tokenizer.beta, TOKENIZER_STEPS[views]]
-    names = tasks.split(",") if tasks else TASKS
+    names = [name for name in tasks.split(",") if name in TASKS] or TASKS    # not the user's own
     for name in names if views != "pictures" else ():      # a folder is no task that all have
         task = TASKS[name]
         recipe = [task.STEPS[views], task.CURRICULUM, task.LOSS[views]] if of == "runs" else []
@@ -141,7 +141,7 @@ def measured(config):
             examples, data = run.prepare()
             found |= dict(codes=round(100 * metrics["log"][-1]["val"][run.titled("codes")], 1),
                           replaced=replacement_test(run, data, examples),
-                          flips=flip_test(run, data, examples))
+                          flips=flip_test(run, data, examples) if run.name in TASKS else [])
         figures[run.name] = found
     return figures
 

@@ -54,7 +54,7 @@ PT = Config(task="pt")
 FAMILIES = {
     "pt": three("pt")._replace(seeds=5),
     "pt_ipt": Family(PT, 5, {"mixed": {}, "IPT": dict(supervision="ipt")}),
-    "pt_half": Family(PT, 5, {"mixed": {}, "half": dict(name="half", loss=HALF)}),
+    "pt_half": Family(PT, 5, {"mixed": {}, "half": dict(name="halves", loss=HALF)}),
     "pt_controls": Family(PT, 3, {
         "label-only": label_only("pt"),
         "label-only, 4 blocks": {**label_only("pt"), "n_layer": 4, "name": "deep"},

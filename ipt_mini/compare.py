@@ -10,7 +10,7 @@ import random
 import shlex
 import time
 import zlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -92,10 +92,11 @@ def interleaved(functions, rounds):
 
 
 def work_of(config):
-    """The Config without what costs no time: equal for settings whose steps do the same work."""
+    """Settings without what costs no time: equal if the steps of two Configs do the same work."""
     loss = completed(config, tasks_of(config)).loss
-    terms = sorted(item.rpartition("=")[0] for item in loss.split(","))
-    return replace(config, loss=",".join(terms), **{name: getattr(Config, name) for name in FREE})
+    terms = {item.rpartition("=")[0] for item in loss.split(",")}
+    settings = asdict(config) | dict(loss=terms)
+    return {name: value for name, value in settings.items() if name not in FREE}
 
 
 def steps_of_second(pair, step_of):

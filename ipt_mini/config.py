@@ -51,7 +51,8 @@ class Settings:
             elif value != f.default and never and getattr(self, never):
                 wrong = f"not with {flag(never)}"
             if wrong:
-                raise UserError(f"{flag(f.name)} {value!r}: {wrong}")
+                shown = "" if f.type is bool else f" {value!r}"
+                raise UserError(f"{flag(f.name)}{shown}: {wrong}")
 
 
 @dataclass
@@ -79,7 +80,8 @@ class Config(Settings):
     tokenizer_steps: int = setting(0, "steps of stage 1; 0: as many as the world needs", low=100)
     # a folder of pictures
     data: str = setting("", "a folder of your own, instead of --task; see docs/extend.md")
-    size: int = setting(0, "resize its pictures to this side", low=4, high=128, only="data")
+    size: int = setting(0, "resize its pictures to so many pixels a side; 0: not", low=4, high=128,
+                        only="data")
     patch: int = setting(8, "pixels a side that become one code", PATCHES, only="data")
     codes: int = setting(0, "of the tokenizer; 0: as the world needs", low=8, high=8192)
     # the model
@@ -107,7 +109,8 @@ class Config(Settings):
     def __post_init__(self):
         super().__post_init__()
         if self.n_embd % self.n_head:
-            raise UserError(f"--n-head {self.n_head}: it must divide the width, {self.n_embd}")
+            raise UserError(f"--n-head {self.n_head}: it must divide the width, --n-embd "
+                            f"{self.n_embd}")
         if self.n_train < self.batch_size:
             raise UserError(f"--batch-size {self.batch_size}: more than --n-train {self.n_train}")
         if is_own(self.tokenizer) and (self.codes or self.patch != Config.patch):

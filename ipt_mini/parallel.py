@@ -38,7 +38,8 @@ def first_alone():
 
 
 def average_gradients(model):
-    """Let each parameter have the mean of its gradients in all processes; none counts as 0."""
+    """Let each parameter have the mean of its gradients in all processes. None counts as 0, so the
+    weight decay moves all of them; one process alone leaves out those without a gradient."""
     if dist.is_initialized():
         for p in model.parameters():               # of all, though one may have none: they wait
             p.grad = mean_over_processes(torch.zeros_like(p) if p.grad is None else p.grad)

@@ -331,6 +331,7 @@ def make_shared(config):
     """Make what all seeds of a run share, before they train side by side; a mistake in the settings
     shows, too. Returns the tokenizer."""
     tasks, folder = tasks_of(config), folder_of(config)
+    pick_device(config.device)
     named(config, tasks)
     get_reader(config, tasks.values(), folder)
     return get_tokenizer(config, tasks.values(), folder, tokenizer_maker(config))

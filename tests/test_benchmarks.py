@@ -59,7 +59,8 @@ def test_other_settings_are_a_result_of_their_own(tmp_path, flags, name, run, co
     ("main_job.py --seedz 3", "--seedz"), ("results.py --families maze", "--families maze"),
     ("laboratory.py --score odd", "--score odd"),
     ("laboratory.py --variants few", "--variants few"),
-    ("laboratory.py --variants 1:2:3:4", "--variants 1:2:3:4")])
+    ("laboratory.py --variants 1:2:3:4", "--variants 1:2:3:4"),
+    ("laboratory.py --variants 0", "--variants 0"), ("laboratory.py --variants ::2", "::2")])
 def test_a_mistake_is_one_line(monkeypatch, tmp_path, command, words):
     if command.startswith("results.py"):
         pytest.importorskip("scipy")

@@ -172,6 +172,8 @@ def test_the_same_work_takes_as_long_whatever_the_clock_says(same):
     with pytest.raises(TypeError):                     # this one would be timed
         steps_of_second(other, step_of=None)
     assert steps_of_second(settings_of(Config(name="mine"), same), step_of=None) == 200
+    large = Config(n_train=200_000, batch_size=100_000)
+    assert steps_of_second(settings_of(large, "muon_lr=0.1"), step_of=None) == 200
 
 
 def test_what_is_planned_is_planned_once(tmp_path):

@@ -184,6 +184,8 @@ def test_the_results_quote_the_views_in_sight_and_the_laboratory():
 def test_the_results_quote_the_laboratory_in_cells():
     scores, planted = (rows_of("laboratory_cells", part) for part in (0, 1))
     text, found = page("docs/results.md"), [row[1] for row in planted.values()]
+    more = rows_of("variants_cells_6")
+    brings, sees = more["answer weight 1"][1], [float(row[3]) for row in more.values()]
     low, high, lowest, highest = (
         f"{100 * end(log[-1]['val']['codes'] for log in report.read(name)['figures']['logs']):.0f}"
         for name in ("laboratory_cells", "laboratory_first_person") for end in (min, max))
@@ -193,7 +195,9 @@ def test_the_results_quote_the_laboratory_in_cells():
                   f"in {found[0]}, {found[1]} and {found[2]}% of the comparisons",
                   f"and {scores['codes'][2]}% of comparisons of equals",
                   f"({100 * float(planted['10% of the target codes wrong'][0]):+.1f} points)",
-                  "finds all three in 100%", "ends with at least 99.9% right codes"):
+                  "finds all three in 100%", "ends with at least 99.9% right codes",
+                  f"answer weight 1, by {100 * float(brings):.1f} points",
+                  f"below {100 * min(sees):.0f} to {100 * max(sees):.0f} points would not"):
         assert words in text, words
     assert [row[4] for row in planted.values()] == ["100.0"] * 3         # by nats
     codes = rows_of("main_job")["codes right in validation, by seed"]
@@ -204,6 +208,7 @@ def test_the_results_quote_the_laboratory_in_cells():
     ("variants_first_person", 0, "**In first person** no variant is better"),
     ("variants_first_person_6", 0, "**Seven more**, on another CPU"),
     ("variants_cells", 0, "By right codes, better"),
+    ("variants_cells_6", 0, "**Seven more in cells**"),
     ("variants_cells_nats", 0, "The same by the loss of the true codes")])
 def test_the_pages_quote_the_verdicts_on_variants(name, part, begin):
     rows, text = rows_of(name, part), page("docs/results.md")
@@ -380,7 +385,7 @@ def test_the_pages_quote_what_grows():
     assert {steps[name] for name in ("n_embd 256", "n_layer 4", "n_train 200000")} == {1300}
     again = [next(row["step"] for row in run["log"] if row["val"]["imagine"] >= 0.9)
              for run in report.read("claims_pt")["figures"]["mixed"]]
-    for words in ("take 1300 steps, the default 400 here, but "
+    for words in ("need 1300 steps for 90% after their own pictures, the default 400 here, but "
                   f"{min(again)} to {max(again)} in five seeds on another CPU",
                   f"{own['grid 7']}% after its own picture, and {direct['grid 7']}% directly",
                   f"not learnt**: {own['grid 9']}% after its own picture. True pictures are read "

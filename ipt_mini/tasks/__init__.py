@@ -2,7 +2,7 @@
 from ipt_mini.errors import UserError, blame
 from ipt_mini.own import is_own, load_own, name_of
 from ipt_mini.tasks import mvc, pet, pt
-from ipt_mini.tasks.examples import make, splits
+from ipt_mini.tasks.examples import Examples, make, splits
 from ipt_mini.tasks.words import vocabulary
 
 TASKS = {"pet": pet, "pt": pt, "mvc": mvc}
@@ -22,9 +22,20 @@ def load_task(spec):
         unknown = [word for word in task.ANSWERS if word not in vocabulary(task)]
         if unknown:
             raise UserError(f"ANSWERS that are no words: {unknown}; see OWN_WORDS")
+    task.questions = returning_examples(task.questions)
     for name in ("questions", "rule", "flip", "balance"):
         setattr(task, name, blame(spec)(getattr(task, name)))
     return task
+
+
+def returning_examples(questions):
+    """The function, with a TypeError if it returns something else."""
+    def checked(*args, **world):
+        examples = questions(*args, **world)
+        if not isinstance(examples, Examples):
+            raise TypeError("questions has to return Examples")
+        return examples
+    return checked
 
 
 def load_tasks(spec):

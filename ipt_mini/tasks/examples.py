@@ -62,8 +62,6 @@ def make(task, split, n_examples, seed=0, grid=5):
     result, waiting, drawn = [], [], 0
     while count(result) < n_examples:
         examples = task.questions(rng, CHUNK, grid, **world)
-        if not isinstance(examples, Examples):
-            raise UserError(f"{task.NAME}: questions has to return Examples", code=1)
         waiting.append(examples.take(split_of(examples.scene) == part))
         drawn += CHUNK
         if drawn > 100 * CHUNK and not count(result + waiting):
