@@ -17,10 +17,13 @@ from ipt_mini.tasks.grid import GLYPHS, NAMES, from_viewer, viewer_cell
 def nearest_glyph(pixels):
     """Read pixels (..., 8H, 8W, 3) as cells (..., H, W): the glyph at least squared distance."""
     *lead, h, w, _ = pixels.shape
-    tiles = pixels.reshape(*lead, h // 8, 8, w // 8, 8, 3)
-    tiles = np.moveaxis(tiles, -4, -3)                               # (..., H, W, 8, 8, 3)
-    tiles = tiles.reshape(*lead, h // 8, w // 8, 192).astype(np.float32) / 255
-    glyphs = GLYPHS.reshape(-1, 192).astype(np.float32) / 255
+    rows, cols = h // 8, w // 8
+    tiles = pixels.reshape(*lead, rows, 8, cols, 8, 3)
+    tiles = np.moveaxis(tiles, -4, -3)                               # (..., rows, cols, 8, 8, 3)
+    tiles = tiles.reshape(*lead, rows, cols, 192)
+    tiles = tiles.astype(np.float32) / 255
+    glyphs = GLYPHS.reshape(-1, 192)
+    glyphs = glyphs.astype(np.float32) / 255
     # |a - b|^2 = |a|^2 - 2ab + |b|^2, and |a|^2 does not depend on the glyph.
     distance = (glyphs ** 2).sum(1) - 2 * tiles @ glyphs.T
     return distance.argmin(-1).astype(np.uint8)
