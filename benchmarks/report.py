@@ -47,6 +47,12 @@ VERDICTS = "holds", "undecided", "not here"       # on a claim
 
 
 @cache
+def seen(name, views):
+    """A digest of what a model sees of a task in one of the worlds."""
+    return fingerprint(Config(task=name, views=views), [TASKS[name]])
+
+
+@cache
 def defaults(views="cells", of="runs", tasks=""):
     """A short digest of what a figure in one of the worlds depends on: one of the `data` on
     worlds, words and pictures; of the `tokenizer`, on its settings and size, too; of `runs`, on
@@ -67,7 +73,7 @@ def defaults(views="cells", of="runs", tasks=""):
     for name in names if views != "pictures" else ():      # a folder is no task that all have
         task = TASKS[name]
         recipe = [task.STEPS[views], task.CURRICULUM, task.LOSS[views]] if of == "runs" else []
-        facts += [task.WORLDS, *recipe, fingerprint(Config(task=name, views=views), [task])]
+        facts += [task.WORLDS, *recipe, seen(name, views)]
     networks = [] if of == "data" else [tokenizer]
     if of == "runs":
         networks.append(Model(Config(), len(WORDS), *tokenizer.codebook.shape))

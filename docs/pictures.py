@@ -57,7 +57,7 @@ def world(views="cells"):
     masks = []
     for name, task in TASKS.items():
         config = Config(task=name, views=views)
-        data = to_data(config, task, make(task, "test", 1), Tokenizer(views),
+        data = to_data(config, task, make(task, "train", 1), Tokenizer(views),
                        np.random.default_rng(0))
         masks.append([part.tolist() for part in layout(data, config.branches)[:5]])
     return digest(report.defaults(views), masks)

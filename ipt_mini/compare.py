@@ -205,8 +205,10 @@ def compare_settings(config, text, minutes=10.0, score=""):
     in_notebook = [bool(from_notebook(one.loss)) for one in asked]
     anew = f"notebook-{time.time_ns()}"                # what a term looks up may have changed
     asked = [replace(one, name=anew) if own else one for one, own in zip(asked, in_notebook)]
-    for one in asked:
-        make_shared(with_seed(one, 0))                 # a mistake shows before any training
+    runs = [with_seed(one, 0) for one in asked]
+    for run in runs:
+        named(run, tasks_of(run))                      # a mistake shows before any training
+    make_shared(runs[0])                               # both see one world
     digests, threads = [digest_of(one) for one in asked], torch.get_num_threads()
     plan = Path("runs/compare") / "-".join(digests)
     try:

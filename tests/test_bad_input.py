@@ -255,7 +255,7 @@ def test_a_file_of_right_digest_and_odd_content(zoo, monkeypatch, quick, tmp_pat
 
 OWN_TERMS = {
     "raises": ("raise IndexError('no\\nsuch cell')", "--loss raises", "no\\nsuch cell"),
-    "interrupts": ("raise OSError('odd')", "odd"),
+    "interrupts": ("raise OSError('odd')", "--loss interrupts", "odd"),
     "pair": ("return batch.logits.mean(), 1", "--loss pair", "scalar"),
     "matrix": ("return batch.logits", "--loss matrix", "scalar"),
     "number": ("return 0.5", "--loss number", "scalar"),
@@ -343,7 +343,8 @@ def test_own_tasks_that_are_none(world, quick, more, words):
     refused(f"{TRAIN} --task task.py --out runs/own", 1, words)
 
 
-def test_an_own_task_with_long_texts_is_refused(world, quick):
+def test_an_own_task_with_long_texts_is_refused(world, quick, monkeypatch):
+    monkeypatch.setattr("ipt_mini.checkpoint.train_tokenizer", lambda make, *_: make().eval())
     task = (EXAMPLES / "turn_around.py").read_text()
     longer = task.replace('"left or right ?"', '"left or right ?" + " ?" * 70')
     assert longer != task
@@ -365,7 +366,7 @@ def test_in_a_process_of_its_own(tmp_path):
 
 def test_nothing_is_ever_advised_to_be_deleted_or_forced():
     """A trained run is dear: what is in the way is left, another name is taken."""
-    for path in ("ipt_mini/checkpoint.py", "ipt_mini/run.py", "train.py", "eval.py"):
-        code = (ROOT / path).read_text()
+    for path in (*ROOT.glob("*.py"), *ROOT.rglob("ipt_mini/**/*.py")):
+        code = path.read_text()
         for word in ("unlink", "rmtree", "os.remove", "delete it", "--force"):
             assert word not in code, (path, word)

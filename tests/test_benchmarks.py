@@ -13,7 +13,7 @@ SCRIPTS = {"main_job": "--seeds 1 --tasks pt", "soak": "", "speed": "", "probes"
            "laboratory": "--task pt --views cells", "quantizers": "",
            "results": "--families mvc", "growth": "", "own_pictures": "--folders minigrid"}
 NEEDS = {"probes": "sklearn", "results": "scipy", "own_pictures": "minigrid"}
-LONG = "growth", "laboratory", "soak"     # more than a minute
+LONG = "growth", "laboratory", "soak"     # left out of CI
 
 
 def published():

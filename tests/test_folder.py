@@ -468,7 +468,7 @@ def test_a_run_of_a_task_has_no_folder(run, here):
     refused(f"eval.py {run} --data pictures", 2, "--data pictures", "trained with pt")
 
 
-def test_the_model_of_built_in_tasks_keeps_its_first_weights(here):
+def test_only_the_model_of_a_folder_has_room_for_larger_pictures(here):
     config = Config(data="pictures", batch_size=16)
     tokenizer = Tokenizer("pictures")
     large = new_model(config, tasks_of(config).values(), tokenizer)

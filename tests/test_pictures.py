@@ -59,7 +59,7 @@ def test_another_mask_or_a_changed_file_makes_pictures_stale(check, monkeypatch,
 def test_blocks_of_a_mask_are_its_segments():
     config = pictures.Config(task="mvc")
     task = pictures.TASKS["mvc"]
-    data = pictures.to_data(config, task, pictures.make(task, "test", 1), pictures.Tokenizer(),
+    data = pictures.to_data(config, task, pictures.make(task, "train", 1), pictures.Tokenizer(),
                             np.random.default_rng(0))
     parts = pictures.blocks_of(pictures.layout(data, config.branches))
     lengths = {"views": 75, "query": data.query.shape[1], "<imagine>": 1, "imagined": 25}

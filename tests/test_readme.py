@@ -66,16 +66,23 @@ def test_the_readme_is_short():
     assert len(README.split()) <= 1000
 
 
-def test_the_readme_shows_commands_of_each_script():
+def test_the_readme_shows_how_to_train_and_to_evaluate():
     assert {name for name, _ in commands_of(README)} >= {"train.py", "eval.py"}
     assert "python -m pytest" in README
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_to_files(page):
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+    for target, anchor in re.findall(r"\]\(([^)#]+)#?([^)]*)\)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+            assert not anchor or anchor in anchors(page.parent / target), (target, anchor)
+
+
+def anchors(page):
+    """What a link to a part of the page is called: its heading without capitals and marks."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(), re.M)
+    return [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]
 
 
 def test_files_of_the_repository_that_pages_name_exist():
@@ -114,6 +121,6 @@ def test_imports_are_those_of_requirements_and_errors_lies_below_all(path):
         assert not any(name.startswith("ipt_mini") for name in imported)
 
 
-def test_requirements_are_those_that_are_imported():
+def test_requirements_are_those_of_the_mission():
     names = re.findall(r"^([\w-]+)", (ROOT / "requirements.txt").read_text(), re.M)
-    assert {"torch", "numpy", "matplotlib", "tqdm", "pytest"} <= set(names)
+    assert set(names) == {"torch", "torchvision", "numpy", "matplotlib", "tqdm", "pytest"}

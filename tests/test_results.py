@@ -1,6 +1,7 @@
 """What the pages show of results/: the present figures, and none that were measured with other
 defaults."""
 import json
+from functools import cache
 from statistics import mean
 
 import pytest
@@ -39,7 +40,9 @@ def call(monkeypatch, *options):
 
 
 def test_every_block_is_what_the_results_say_and_none_is_stale():
+    assert report.stale() == []
     for path, text in report.pages().items():
+        assert report.MISSING not in text, path
         assert path.read_text("utf-8") == text, f"{path}: run python benchmarks/report.py"
 
 
@@ -482,18 +485,6 @@ defaults = report.defaults.__wrapped__       # what is kept of an earlier call i
 
 
 @pytest.fixture(scope="module")
-def remembered():
-    """`fingerprint`, which draws pictures and questions, but once for each task."""
-    found = {}
-
-    def fingerprint(config, tasks):
-        if config.task not in found:
-            found[config.task] = report.fingerprint(config, tasks)
-        return found[config.task]
-    return fingerprint
-
-
-@pytest.fixture(scope="module")
 def present():
     return [defaults(of=of) for of in KINDS]
 
@@ -504,7 +495,7 @@ def test_the_fingerprint_is_the_same_twice(present):
 
 
 def test_a_result_depends_on_the_tasks_that_it_names_alone(monkeypatch):
-    monkeypatch.setattr(report, "fingerprint", lambda config, tasks: config.task)
+    monkeypatch.setattr(report, "seen", lambda name, views: name)
     before = {names: defaults(tasks=names) for names in ("pt", "pt,mvc", "mvc")}
     assert len(set(before.values())) == 3
     change_steps(monkeypatch)
@@ -537,6 +528,7 @@ def change_tokenizer(monkeypatch):
 def change_glyph(monkeypatch):
     from ipt_mini.tasks import grid
     monkeypatch.setattr(grid, "_LIT", grid._LIT[:, ::-1])
+    monkeypatch.setattr(report, "seen", cache(report.seen.__wrapped__))     # of the new glyphs
 
 
 @pytest.mark.parametrize("change, stale", [
@@ -544,11 +536,7 @@ def change_glyph(monkeypatch):
     (change_tokenizer, "tokenizer runs"), (change_world, "data tokenizer runs"),
     (change_glyph, "data tokenizer runs")])
 def test_another_default_makes_results_stale_that_depend_on_it(
-        change, stale, present, remembered, monkeypatch):
-    if change != change_glyph:
-        for name in report.TASKS:                      # of the present code
-            remembered(report.Config(task=name), [report.TASKS[name]])
-        monkeypatch.setattr(report, "fingerprint", remembered)
+        change, stale, present, monkeypatch):
     change(monkeypatch)
     changed = [of for of, before in zip(KINDS, present) if defaults(of=of) != before]
     assert changed == stale.split()

@@ -8,7 +8,7 @@ from ipt_mini.evaluate import usage
 from ipt_mini.reader import nearest_glyph
 from ipt_mini.tasks import TASKS
 from ipt_mini.tasks.camera import draw
-from ipt_mini.tasks.grid import render
+from ipt_mini.tasks.grid import OBJECT, render
 from ipt_mini.tokenizer import Codebook, Tokenizer, to_images, train_tokenizer
 
 
@@ -156,15 +156,18 @@ def test_it_learns_the_glyphs_the_same_way_each_time():
     pictures = [*tokenizer_pictures(Config(), [TASKS["pt"]], "train", 300).values()]
     held_out = tokenizer_pictures(Config(), [TASKS["pt"]], "val", 100)[render]
     torch.manual_seed(5)
-    one = train_tokenizer(Tokenizer, pictures, seed=3, steps=120, batch=16)
+    one = train_tokenizer(Tokenizer, pictures, seed=3, steps=24, batch=16)
+    assert one.quantizer.ready                                   # with a codebook
     torch.rand(9)
     before = torch.get_rng_state()
-    two = train_tokenizer(Tokenizer, pictures, seed=3, steps=120, batch=16)
+    two = train_tokenizer(Tokenizer, pictures, seed=3, steps=24, batch=16)
     assert torch.equal(torch.get_rng_state(), before) and not one.training
     for name, value in one.state_dict().items():
         assert torch.equal(value, two.state_dict()[name]), name
-    right = nearest_glyph(one.decode(one.encode(held_out.pixels))) == held_out.cells
-    assert right.mean() > 0.6, right.mean()
+    longer = train_tokenizer(Tokenizer, pictures, seed=3, steps=120, batch=16)
+    right = nearest_glyph(longer.decode(longer.encode(held_out.pixels))) == held_out.cells
+    objects = held_out.cells >= OBJECT                 # two thirds are floor or dark
+    assert right.mean() > 0.85 and right[objects].mean() > 0.6
     images = to_images(held_out.pixels)
     assert images.min() >= -1 and images.max() <= 1
 

@@ -23,11 +23,10 @@ pytestmark = pytest.mark.slow
 
 
 # ------------------------------------------------------------- (a) nothing is ever deleted
-@pytest.mark.parametrize("content", ["mine", "a film that is still coming", "checkpoint.pt of old"])
-def test_a_folder_that_is_no_run_is_left_alone(world, quick, content):
+def test_a_folder_that_is_no_run_is_left_alone(world, quick):
     (world / "mine/below").mkdir(parents=True)
-    (world / "mine/below/notes.txt").write_text(content)
-    (world / "mine/checkpoint.pt.1.part").write_text(content)
+    (world / "mine/below/notes.txt").write_text("mine")
+    (world / "mine/checkpoint.pt.1.part").write_text("a film that is still coming")
     before = snapshot(world)
     refused(f"{TRAIN} --out mine", 2, "mine: not empty", "--out")
     refused("eval.py mine", 2, "mine")
@@ -231,13 +230,11 @@ def test_a_mention_of_memory_in_a_script_keeps_its_traceback(world):
     assert "RuntimeError: an illegal memory access" in ran.stderr
 
 
-@pytest.mark.parametrize("bytes_allowed, name", [
-    (100_000, "tokenizer-g5"), (3_000, "tokenizer-g5")])
-def test_a_full_disk_names_the_file(world, quick, bytes_allowed, name):
+def test_a_full_disk_names_the_file(world, quick):
     for tokenizer in world.glob("runs/tokenizer-*.pt"):
         tokenizer.unlink()
-    with limit(resource.RLIMIT_FSIZE, bytes_allowed):
-        refused(f"{TRAIN} --out runs/full", 1, f"runs/{name}", "room on the disk")
+    with limit(resource.RLIMIT_FSIZE, 100_000):
+        refused(f"{TRAIN} --out runs/full", 1, "runs/tokenizer-g5", "room on the disk")
     code, _, err = call(f"{TRAIN} --out runs/full")
     assert code == 0, err
 

@@ -4,8 +4,9 @@ from functools import partial
 
 import numpy as np
 import pytest
-from conftest import EXAMPLES, TINY, call
+from conftest import EXAMPLES, TINY, call, stopped_at_save
 
+from ipt_mini.checkpoint import load
 from ipt_mini.config import Config
 from ipt_mini.dataset import tokenizer_pictures
 from ipt_mini.evaluate import decibels
@@ -47,6 +48,9 @@ def test_the_reader_reads_true_pictures():
 def test_train_resume_evaluate_and_replace(tmp_path, monkeypatch, task):
     monkeypatch.chdir(tmp_path)
     command = f"train.py --task {task} {TINY} --views first-person --out runs/camera"
+    with stopped_at_save(3):                             # the tokenizer, a checkpoint, the next
+        assert call(command)[0] == 130
+    assert load(tmp_path / "runs/camera/checkpoint.pt", "")["step"] == 2
     code, out, err = call(command)
     assert code == 0 and "test imagine" in out, err
     own = f"--task {task}" if task.endswith(".py") else ""

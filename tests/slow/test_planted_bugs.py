@@ -82,14 +82,29 @@ BUGS = [
 ]
 
 
-@pytest.mark.parametrize("what, file, right, wrong, tests", BUGS, ids=[bug[0] for bug in BUGS])
-def test_a_planted_bug_is_noticed(tmp_path, what, file, right, wrong, tests):
-    copy = tmp_path / "copy"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of the repository."""
+    return shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(
         ".git", "runs", "__pycache__", ".pytest_cache", "*.png", "*.json"))
+
+
+def tested(copy, tests):
+    return subprocess.run([sys.executable, "-m", "pytest", "-x", *f"tests/{tests}".split()],
+                          cwd=copy, env=ONE_THREAD, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("what, file, right, wrong, tests", BUGS, ids=[bug[0] for bug in BUGS])
+def test_a_planted_bug_is_noticed(copy, what, file, right, wrong, tests):
     source = (copy / file).read_text()
     assert source.count(right) == 1, f"{file} holds {source.count(right)} times: {right}"
     (copy / file).write_text(source.replace(right, wrong))
-    ran = subprocess.run([sys.executable, "-m", "pytest", "-x", *f"tests/{tests}".split()],
-                         cwd=copy, env=ONE_THREAD, capture_output=True, text=True, timeout=120)
+    ran = tested(copy, tests)
     assert ran.returncode == 1 and "FAILED" in ran.stdout, ran.stdout[-2000:]
+
+
+@pytest.mark.parametrize("tests", sorted({bug[-1] for bug in BUGS}))
+def test_where_no_bug_is_planted_none_is_noticed(copy, tests):
+    """The copy as such passes."""
+    ran = tested(copy, tests)
+    assert ran.returncode == 0, ran.stdout[-2000:]

@@ -35,7 +35,7 @@ def test_a_run_that_fails_does_not_end_the_others(tmp_path):
     assert two["config"]["seed"] == 1 and len(list((tmp_path / "runs").glob("tokenizer-*"))) == 1
 
 
-def test_ctrl_c_ends_all_in_one_line_and_all_resume(tmp_path):
+def test_ctrl_c_ends_all_in_one_line_and_keeps_what_they_saved(tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), *COMMAND.split()[1:], "--seeds", "2",
                "--jobs", "2", "--steps", "2000", "--eval-every", "2"]
     process = subprocess.Popen(command, cwd=tmp_path, env=ONE_THREAD, text=True,
