@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import EXAMPLES, ROOT, TINY, call, refused
+from conftest import EXAMPLES, ROOT, TINY, refused
 
 from ipt_mini.checkpoint import CODE, MADE_BY, code_now, get_tokenizer, identity
 from ipt_mini.compare import (by_tests, compare, compare_settings, metric_of, pairs_in,

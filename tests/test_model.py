@@ -151,7 +151,7 @@ def test_views_reach_an_answer_after_an_imagination_through_the_imagined_cells_a
         where = layout(data, ALL, sees_views)
         step = where.mask & (where.segment != without)     # no path through such tokens
         reach = step.double()
-        for _ in range(10):
+        for _ in range(10):                                # along paths of so many tokens
             reach = ((reach + reach @ step.double()) > 0).double()
         answers = (where.segment == ANSWER).nonzero().flatten().tolist()
         return [bool(reach[a, :where.n_view_tokens].any()) for a in answers]

@@ -271,7 +271,8 @@ class Killed(BaseException):
 
 def test_killed_in_the_middle_of_saves_and_resumed_it_ends_as_if_unbroken(
         run, world, quick, monkeypatch):
-    """Each call of the script dies when its second file is about to get its name."""
+    """Each call of the script dies when its second file is about to get its name: that of the next
+    checkpoint, twice, and then that of the figures, behind the last one."""
     replace, saves, deaths = os.replace, [], []
 
     def dying(source, target):

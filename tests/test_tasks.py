@@ -128,39 +128,58 @@ def test_replacement_by_a_picture_with_another_answer(task):
     assert {vocabulary(task)[word] for word in read} <= set(task.ANSWERS)
 
 
-@pytest.mark.parametrize("task", ["pet", "pt", "mvc"])
-def test_flip_asks_the_opposite_question(task, n=300):
+def flipped(name, n=300):
+    """(examples, query and imagination after the flip, what the rule reads off them)."""
+    examples, task = of(name, "test", n), TASKS[name]
+    query, imagination = task.flip(examples)
+    return examples, query, imagination, task.rule(examples.views, query, imagination)
+
+
+@pytest.mark.parametrize("name", ["pet", "pt", "mvc"])
+def test_flip_asks_the_opposite_question(name):
     """One word of the query changes. The rule reads a valid answer off the picture that belongs to
     it, mostly another one, and the opposite of the opposite is the question itself (not in MVC,
     where there are four)."""
-    examples, task = of(task, "test", n), TASKS[task]
-    before = examples.query.copy()
-    query, imagination = task.flip(examples)
+    before = of(name, "test", 300).query.copy()
+    examples, query, imagination, read = flipped(name)
     assert np.array_equal(examples.query, before)
     assert ((query != examples.query).sum(1) == 1).all()
-    read = task.rule(examples.views, query, imagination)
-    valid = np.isin(read, [ID[word] for word in task.ANSWERS])
+    valid = np.isin(read, [ID[word] for word in TASKS[name].ANSWERS])
     assert (valid & (read != examples.answer)).mean() > 0.25
-    if task.NAME != "multiview counting":
-        again = task.flip(examples._replace(query=query, imagination=imagination))
+    if name != "mvc":
+        again = TASKS[name].flip(examples._replace(query=query, imagination=imagination))
         assert np.array_equal(again[0], examples.query)
         assert np.array_equal(again[1], examples.imagination)
+
+
+def test_after_the_flip_pt_shows_the_other_side():
+    examples, _, imagination, read = flipped("pt")
+    assert np.isin(read, [ID[word] for word in TASKS["pt"].ANSWERS]).all()
+    assert (read != examples.answer).all()
     for e in range(100):
-        scene, view = examples.scene[e], examples.views[e, 0]
-        if task.NAME == "path tracing":
-            gaze = (examples.imagination[e, 4, 2] - VIEWER + 2) % 4
-            seen = seen_slowly(scene, gaze, *place_of(view, MID), camera=True)
-            assert valid[e] and read[e] != examples.answer[e]
-        elif task.NAME == "perspective taking":
-            observed, x = view.copy(), place_of(view, X)
-            observed[x] = observed[4, 2] = FLOOR
-            seen = seen_slowly(observed, {"left": 3, "right": 1}[text(query[e]).split()[3]], *x)
-        else:
-            seen = examples.imagination[e]
-            shape = text(query[e, 2:3])
-            count = sum(NAMES[cell].endswith(f"-{shape}") for cell in seen.flat)
-            assert read[e] - ZERO == count or read[e] == UNREADABLE and count == 0
+        gaze = (examples.imagination[e, 4, 2] - VIEWER + 2) % 4
+        mid = place_of(examples.views[e, 0], MID)
+        seen = seen_slowly(examples.scene[e], gaze, *mid, camera=True)
         assert np.array_equal(imagination[e], seen)
+
+
+def test_after_the_flip_pet_shows_the_view_after_the_other_turn():
+    examples, query, imagination, _ = flipped("pet")
+    for e in range(100):
+        observed = examples.views[e, 0].copy()
+        x = place_of(observed, X)
+        observed[x] = observed[4, 2] = FLOOR
+        turn = {"left": 3, "right": 1}[text(query[e]).split()[3]]
+        assert np.array_equal(imagination[e], seen_slowly(observed, turn, *x))
+
+
+def test_after_the_flip_mvc_counts_another_shape_on_the_same_map():
+    examples, query, imagination, read = flipped("mvc")
+    assert np.array_equal(imagination, examples.imagination)
+    for e in range(100):
+        shape = text(query[e, 2:3])
+        count = sum(NAMES[cell].endswith(f"-{shape}") for cell in imagination[e].flat)
+        assert read[e] - ZERO == count or read[e] == UNREADABLE and count == 0
 
 
 # ------------------------------------------------------------------------------ what can be seen
