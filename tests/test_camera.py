@@ -110,6 +110,7 @@ def test_the_window_of_a_cell_holds_what_stands_there():
             assert seen.min() <= there.min() and there.max() <= seen.max(), cell
 
 
+@pytest.mark.slow
 def test_a_reader_that_is_loaded_draws_no_numbers(tmp_path, monkeypatch):
     config, tasks = Config(views="first-person"), [TASKS["pet"]]
     monkeypatch.setattr("ipt_mini.checkpoint.train_reader", lambda *args: Reader(5))

@@ -89,7 +89,7 @@ def copy(tmp_path):
         ".git", "runs", "__pycache__", ".pytest_cache", "*.png", "*.json"))
 
 
-def tested(copy, tests):
+def outcome(copy, tests):
     return subprocess.run([sys.executable, "-m", "pytest", "-x", *f"tests/{tests}".split()],
                           cwd=copy, env=ONE_THREAD, capture_output=True, text=True, timeout=120)
 
@@ -99,12 +99,12 @@ def test_a_planted_bug_is_noticed(copy, what, file, right, wrong, tests):
     source = (copy / file).read_text()
     assert source.count(right) == 1, f"{file} holds {source.count(right)} times: {right}"
     (copy / file).write_text(source.replace(right, wrong))
-    ran = tested(copy, tests)
+    ran = outcome(copy, tests)
     assert ran.returncode == 1 and "FAILED" in ran.stdout, ran.stdout[-2000:]
 
 
 @pytest.mark.parametrize("tests", sorted({bug[-1] for bug in BUGS}))
 def test_where_no_bug_is_planted_none_is_noticed(copy, tests):
     """The copy as such passes."""
-    ran = tested(copy, tests)
+    ran = outcome(copy, tests)
     assert ran.returncode == 0, ran.stdout[-2000:]
