@@ -92,9 +92,6 @@ FAMILIES = {
     "pet": three("pet"),
     "mvc": three("mvc"),
     "pt_first_person": three("pt", "first-person"),
-    # The same for another CPU, where numbers are rounded differently.
-    "pt_first_person_again": Family(
-        Config(task="pt", views="first-person", name="again"), 5, {"mixed, again": {}}),
     "pet_first_person": three("pet", "first-person"),
     "mvc_first_person": three("mvc", "first-person"),
     "pet_codes": Family(Config(task="pet", views="first-person", name="first_person"), 3, {

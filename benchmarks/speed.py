@@ -130,14 +130,13 @@ def uncached(model, data, answers):
     """`imagine` with a pass over the whole sequence for every token: answers (B,)."""
     branch = (IMAGINE, ANSWER)
     where = layout(data, (branch,))
-    h, w = data.imagination.shape[1:]
     codes = torch.zeros_like(data.imagination).flatten(1)                # (B, P), as imagined
-    for i in range(h * w + 1):
-        tokens, _ = pack(data._replace(imagination=as_picture(codes, h, w)), (branch,),
+    for i in range(codes.shape[1] + 1):
+        tokens, _ = pack(data._replace(imagination=as_picture(codes, data)), (branch,),
                          model.n_words)
         hidden = model.states(tokens, data.pose, where, where.loss_at[i:i + 1])
         logits = model.head(hidden)[:, 0]
-        if i < h * w:
+        if i < codes.shape[1]:
             codes[:, i] = logits[:, model.n_words:].argmax(1)
     return answers[logits[:, answers].argmax(1)]
 

@@ -33,8 +33,7 @@ from ipt_mini.errors import UserError, run_main  # noqa: E402
 from ipt_mini.evaluate import test_run  # noqa: E402
 from ipt_mini.plots import WIDTH, write  # noqa: E402
 from ipt_mini.run import load_run  # noqa: E402
-from ipt_mini.sequence import (ANSWER, IMAGINE, QUERY, VIEW, imagining_order,  # noqa: E402
-                               layout)
+from ipt_mini.sequence import ANSWER, IMAGINE, QUERY, VIEW, layout  # noqa: E402
 from ipt_mini.tasks import TASKS, make  # noqa: E402
 from ipt_mini.tasks.words import text  # noqa: E402
 from ipt_mini.tokenizer import PATCH, SIZES, Tokenizer  # noqa: E402
@@ -252,7 +251,7 @@ def sequence(path):
     """The tokens of one example: views in their shape, query, and the targets of both branches."""
     q = asked()
     h, w = q.data.imagination.shape[1:]
-    order = imagining_order(h, w).argsort().view(h, w).numpy() + 1
+    order = q.data.order.argsort().view(h, w).numpy() + 1
     figure, axis = page(462)
     note(axis, 8, 6, "Prefix: views and query. The query sees no views. No loss.", 8, color="black",
          weight="bold")
@@ -314,7 +313,7 @@ def frame(axis, q, title, y, step):
     """The first codes of an imagination; what is still to come is grey. The decoder of first-person
     pictures also looks at the neighbours of a code, of which later ones are shown already."""
     h, w = q.codes.shape
-    there = (imagining_order(h, w).argsort() < step).view(h, w).numpy()
+    there = (q.data.order.argsort() < step).view(h, w).numpy()
     pixels = there.repeat(PATCH, 0).repeat(PATCH, 1)[:, :, None]
     count = f"{min(step, h * w)} of {h * w} codes"
     answer = q.answer if step >= h * w else "..."

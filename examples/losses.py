@@ -8,7 +8,7 @@ Shape letters: K codes of D dimensions, M imagined cells of the batch.
 import torch
 import torch.nn.functional as F
 
-from ipt_mini.sequence import IMAGINE, imagining_order
+from ipt_mini.sequence import IMAGINE
 
 
 def imagined(batch):
@@ -45,8 +45,9 @@ def soft_decode(batch):
 
 def drawn(batch, vectors):
     """Vectors (M, D) of imagined cells -> pictures (B, 3, H, W), each cell at its place."""
-    side = round(len(batch.losses_of[IMAGINE]) ** 0.5)
-    place = imagining_order(side, side).argsort()
+    rows, columns = batch.cells[batch.losses_of[IMAGINE]].unbind(1)        # in order of imagining
+    side = round(len(rows) ** 0.5)
+    place = (rows * side + columns).argsort()
     pictures = vectors.view(len(batch.targets), side * side, -1)[:, place]
     return batch.tokenizer.decoder(pictures.mT.unflatten(2, (side, side)))
 

@@ -8,7 +8,8 @@ from ipt_mini.sequence import IMAGINE
 
 
 def nearest(batch):
-    codes = batch.losses_of[IMAGINE]            # those of a square, from near to far
-    side = round(len(codes) ** 0.5)
-    row = codes[side:2 * side]                  # the first row is the compass's
-    return cross_entropy(batch.logits[:, row].mT, batch.targets[:, row])
+    codes = batch.losses_of[IMAGINE]
+    rows = batch.cells[codes, 0]
+    counts = rows == rows.max() - 1             # the last row is the compass's
+    nats = cross_entropy(batch.logits[:, codes].mT, batch.targets[:, codes], reduction="none")
+    return (nats.mean(0) * counts).sum() / counts.sum()

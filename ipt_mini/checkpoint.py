@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from ipt_mini.config import NOT_COMPARED
-from ipt_mini.dataset import painter, tokenizer_pictures
+from ipt_mini.dataset import is_shuffled, painter, tokenizer_pictures
 from ipt_mini.errors import UserError, blame
 from ipt_mini.losses import from_notebook
 from ipt_mini.own import is_own, load_own, name_of, source
@@ -122,6 +122,7 @@ def fingerprint(config, tasks, questions=True):
     if questions:
         digest.update(repr(vocabulary(*tasks)).encode())
         for task in tasks:
+            digest.update(b"shuffled" * is_shuffled(config, task))
             for field in make(task, "train", 16, config.data_seed, config.grid):
                 digest.update(field.tobytes())
     return digest.hexdigest()[:8]

@@ -7,7 +7,7 @@ import torch
 from tqdm import tqdm
 
 from ipt_mini.errors import UserError
-from ipt_mini.sequence import THINK, Data
+from ipt_mini.sequence import THINK, Data, imagining_order
 from ipt_mini.tasks import TASKS, load_tasks, make, splits
 from ipt_mini.tasks.camera import draw
 from ipt_mini.tasks.folder import Folder
@@ -60,6 +60,11 @@ def encode(tokenizer, cells, paint, rng):
     return torch.cat([tokenizer.encode(torch.from_numpy(paint(part, rng))) for part in parts])
 
 
+def is_shuffled(config, task):
+    """Do the cells of an imagination come in a random order?"""
+    return config.world in getattr(task, "SHUFFLED", ())
+
+
 def to_data(config, task, examples, tokenizer, rng):
     """The Data of Examples: what the model sees of them, on the tokenizer's device."""
     views, imagination = (
@@ -67,7 +72,8 @@ def to_data(config, task, examples, tokenizer, rng):
         for field in FIELDS)
     pose, query, cot, answer = (torch.from_numpy(part.astype(np.int64)).to(views.device) for part in
                                 (examples.pose, examples.query, examples.cot, examples.answer))
-    return Data(views, pose, query, imagination, cot, answer)
+    order = imagining_order(*imagination.shape[1:], is_shuffled(config, task))
+    return Data(views, pose, query, imagination, cot, answer, order.to(views.device))
 
 
 def prepare(config, task, split, tokenizer, n_examples):

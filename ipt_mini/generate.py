@@ -9,7 +9,7 @@ from typing import Callable, NamedTuple
 import torch
 
 from ipt_mini.model import KVCache
-from ipt_mini.sequence import ANSWER, IMAGINE, OPENER, THINK, as_picture, layout, near_to_far
+from ipt_mini.sequence import ANSWER, IMAGINE, OPENER, THINK, as_imagined, as_picture, layout
 
 
 class Decoded(NamedTuple):
@@ -72,7 +72,7 @@ def oracle(model, data, answers):
     """Answer after the true imagination, or whatever else data.imagination holds."""
     stream = Stream(model, data, (IMAGINE, ANSWER))
     stream.open(IMAGINE)
-    stream.push(near_to_far(data.imagination) + model.n_words)
+    stream.push(as_imagined(data) + model.n_words)
     return stream.answer(answers)
 
 
@@ -92,9 +92,8 @@ def imagine(model, data, answers, pick=likeliest):
 def imagine_codes(stream, data, pick=likeliest):
     """A picture (B, h, w) of the model's own, in a stream whose imagination is open."""
     n_words = stream.model.n_words
-    h, w = data.imagination.shape[1:]
-    tokens = stream.generate(h * w, slice(n_words, None), pick)      # image tokens only
-    return as_picture(tokens - n_words, h, w)
+    tokens = stream.generate(len(data.order), slice(n_words, None), pick)      # image tokens only
+    return as_picture(tokens - n_words, data)
 
 
 def think(model, data, answers):

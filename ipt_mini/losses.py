@@ -24,6 +24,7 @@ class LossInput(NamedTuple):
     hidden: torch.Tensor = None        # (B, L, C) what the logits were computed from
     project: torch.nn.Module = None    # a layer C -> D, for terms on hidden states
     tokenizer: torch.nn.Module = None  # frozen; its codebook (K, D) and its pixel decoder
+    cells: torch.Tensor = None         # (L, 2) row and column, from 1, of the code to predict
 
 
 def cross_entropy(batch, here):

@@ -50,26 +50,22 @@ def branches_of(supervision):
     return tuple(branches)
 
 
-def imagining_order(h, w):
+def imagining_order(h, w, shuffled=False):
     """Order (P,) in which the cells of a picture are imagined: the compass at the viewer's feet,
     then from the last cell to the first. Maps and photographs, which have none, take it too.
 
     The compass leads: where to look has to be found in views and query alone. If it came later, the
     true cells before it would say it in training, and the model would learn that way only. Rows
-    from near to far, because a wall has to be known before what it hides."""
+    from near to far, because a wall has to be known before what it hides.
+    shuffled: all but the compass in an order that is random, but always the same. Then few cells
+    come right after a neighbour, from which they could be guessed: they are to be looked up."""
     viewer = (h - 1) * w + w // 2
-    backwards = torch.arange(h * w).flip(0)
-    return torch.cat([torch.tensor([viewer]), backwards[backwards != viewer]])
-
-
-def near_to_far(pictures):
-    """Codes (B, h, w) -> (B, P), in the order in which they are imagined."""
-    return pictures.flatten(1)[:, imagining_order(*pictures.shape[1:])]
-
-
-def as_picture(codes, h, w):
-    """Codes (B, P) as they were imagined -> (B, h, w). The inverse of near_to_far."""
-    return codes[:, imagining_order(h, w).argsort()].view(-1, h, w)
+    others = torch.arange(h * w).flip(0)
+    others = others[others != viewer]
+    if shuffled:
+        seeded = torch.Generator().manual_seed(0)
+        others = others[torch.randperm(len(others), generator=seeded)]
+    return torch.cat([torch.tensor([viewer]), others])
 
 
 class Data(NamedTuple):
@@ -80,9 +76,21 @@ class Data(NamedTuple):
     imagination: torch.Tensor  # (n, h, w) codes
     cot: torch.Tensor          # (n, C) words
     answer: torch.Tensor       # (n,) word
+    order: torch.Tensor        # (P,) in which the cells of an imagination come: of all examples
 
     def take(self, rows):
-        return Data(*(field[rows] for field in self))
+        *fields, order = self
+        return Data(*(field[rows] for field in fields), order)
+
+
+def as_imagined(data):
+    """The imaginations of `data` (n, h, w) as codes (n, P), in the order in which they come."""
+    return data.imagination.flatten(1)[:, data.order]
+
+
+def as_picture(codes, data):
+    """Codes (n, P) that came as those of `data` do -> (n, h, w). The inverse of as_imagined."""
+    return codes[:, data.order.argsort()].view_as(data.imagination)
 
 
 class Place(NamedTuple):
@@ -118,8 +126,8 @@ def places(data, branches):
     _, n_views, h, w = data.views.shape
     result = [Place(VIEW, order=v, cell=cell) for v in range(n_views) for cell in cells_of(h, w)]
     result += [Place(QUERY, order=i) for i in range(data.query.shape[1])]
-    h, w = data.imagination.shape[1:]
-    imagined = [cells_of(h, w)[i] for i in imagining_order(h, w)]
+    cells = cells_of(*data.imagination.shape[1:])
+    imagined = [cells[i] for i in data.order.tolist()]
 
     for number, branch in enumerate(branches, 1):
         for segment in branch:
@@ -179,7 +187,7 @@ def pack(data, branches, n_words):
     """(tokens (n, T), targets (n, L)) of all examples; n_words: the id of code 0."""
     content = {
         THINK: data.cot,
-        IMAGINE: near_to_far(data.imagination) + n_words,
+        IMAGINE: as_imagined(data) + n_words,
         ANSWER: data.answer[:, None],
     }
     tokens = [data.views.flatten(1) + n_words, data.query]

@@ -123,20 +123,20 @@ def optimizers_of(model, config):
 def loss_terms(training, pool, rows, step):
     """The loss terms of some rows of a TrainingSet, one after the other: (terms,)."""
     run, inputs = training.run, training.inputs
-    config, model = run.config, run.model
+    config, model, where = run.config, run.model, pool.layout
     tokens, pose = pool.tokens[rows], pool.pose[rows]
     if inputs:
         rng = torch.Generator(tokens.device).manual_seed(config.seed * 2 ** 32 + step)
         with blame(f"--inputs {config.inputs}"):
-            changed = inputs(model, tokens, pose, pool.layout, rng)
+            changed = inputs(model, tokens, pose, where, rng)
             if not torch.is_tensor(changed) or changed.shape != tokens.shape:
                 raise TypeError("it returns tokens of the same shape (B, T)")
             tokens = changed
     with torch.autocast("cuda", torch.bfloat16, enabled=rows.is_cuda):
-        hidden = model.states(tokens, pose, pool.layout, pool.layout.loss_at)
+        hidden = model.states(tokens, pose, where, where.loss_at)
         logits = model.head(hidden)
-    batch = LossInput(logits.float(), pool.targets[rows], pool.layout.losses_of, model.n_words,
-                      hidden.float(), model.project, run.tokenizer)
+    batch = LossInput(logits.float(), pool.targets[rows], where.losses_of, model.n_words,
+                      hidden.float(), model.project, run.tokenizer, where.next_cell[where.loss_at])
     return torch.stack([term(batch, name) for name, term in pool.terms.items()])
 
 

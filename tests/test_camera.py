@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from ipt_mini.checkpoint import get_reader
+from ipt_mini.checkpoint import fingerprint, get_reader
 from ipt_mini.config import Config
 from ipt_mini.dataset import prepare, tokenizer_pictures
 from ipt_mini.generate import DECODES, decode
@@ -81,6 +81,14 @@ def test_what_nobody_has_seen_is_dark():
     assert has(draw(np.full((5, 5), DARK, np.uint8)), "dark").all()
 
 
+def test_another_order_of_imagining_is_another_run_of_the_same_tokenizer(monkeypatch):
+    config, tasks = Config(task="pt", views="first-person"), [TASKS["pt"]]
+    digests = [fingerprint(config, tasks, questions) for questions in (True, False)]
+    monkeypatch.setattr(TASKS["pt"], "SHUFFLED", ())
+    other = [fingerprint(config, tasks, questions) for questions in (True, False)]
+    assert digests[0] != other[0] and digests[1] == other[1]
+
+
 @pytest.mark.parametrize("heading", range(4))
 def test_the_compass_is_the_code_that_is_imagined_first(heading):
     cells = view()
@@ -146,6 +154,7 @@ def test_every_decode_takes_pictures_and_maps(name, views, imagination):
     _, data = prepare(config, task, "val", tokenizer, 20)
     assert data.views.shape[1:] == views and data.imagination.shape[1:] == imagination
     assert data.views.max() > 32                         # of 512 codes
+    assert torch.equal(data.order, imagining_order(*imagination, shuffled=name == "pt"))
     model = new_model(config, [task], tokenizer)
     for way in ("direct", "imagine", "oracle"):
         out = decode(model, data, answer_ids(task), DECODES[way].function)

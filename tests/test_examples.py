@@ -246,15 +246,18 @@ def test_the_guide_lists_the_default_losses():
 
 def test_the_nearest_row_is_that_of_any_square():
     nearest = load_own(f"{EXAMPLES}/nearest.py:nearest")
-    for side in (5, 6):
-        at = torch.arange(1, 1 + side * side)
-        order = imagining_order(side, side)[side:2 * side]
-        assert sorted(order.tolist()) == [*range(side * (side - 2), side * (side - 1))]
+    for side, shuffled in ((5, False), (6, False), (6, True)):
+        at = torch.arange(1, 1 + side * side)          # after the answer, say
+        order = imagining_order(side, side, shuffled)
+        rows = order // side
+        cells = torch.stack([rows + 1, order % side + 1], 1)
+        cells = torch.cat([torch.zeros(1, 2, dtype=torch.long), cells])
         logits = torch.randn(2, 1 + side * side, 9)
         targets = torch.randint(9, (2, 1 + side * side))
-        row = at[side:2 * side]
+        row = at[rows == side - 2]
         expected = F.cross_entropy(logits[:, row].flatten(0, 1), targets[:, row].flatten())
-        assert torch.isclose(nearest(LossInput(logits, targets, {IMAGINE: at}, 3)), expected)
+        batch = LossInput(logits, targets, {IMAGINE: at}, 3, cells=cells)
+        assert torch.isclose(nearest(batch), expected)
 
 
 def test_every_example_is_tested():

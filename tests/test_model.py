@@ -16,7 +16,7 @@ from ipt_mini.muon import Muon, orthogonal
 from ipt_mini.own import load_own
 from ipt_mini.run import answer_ids, new_model
 from ipt_mini.sequence import (ANSWER, IMAGINE, OPENER, QUERY, SUPERVISION, THINK, VIEW, Data,
-                               as_picture, branches_of, imagining_order, layout, near_to_far, pack)
+                               as_imagined, as_picture, branches_of, imagining_order, layout, pack)
 from ipt_mini.tasks import TASKS, grid, load_tasks, make
 from ipt_mini.tasks.words import ID, WORDS
 from ipt_mini.tokenizer import Tokenizer
@@ -32,13 +32,15 @@ def data_of(task, n=6):
     """Examples whose codes are the ids of their cells: enough for all after the tokenizer."""
     examples = make(TASKS[task], "train", n)
     fields = ("views", "pose", "query", "imagination", "cot", "answer")
-    return Data(*(torch.from_numpy(getattr(examples, name).astype(np.int64)) for name in fields))
+    parts = [torch.from_numpy(getattr(examples, name).astype(np.int64)) for name in fields]
+    return Data(*parts, imagining_order(5, 5))
 
 
 DATA = {task: data_of(task) for task in TASKS}
+DATA["shuffled"] = DATA["pt"]._replace(order=imagining_order(5, 5, shuffled=True))
 
 
-@pytest.fixture(params=TASKS)
+@pytest.fixture(params=DATA)
 def data(request):
     return DATA[request.param]
 
@@ -63,7 +65,7 @@ def tokens_by_hand(data, branches):
     cell is (row, column) from 1, and what it predicts: a field of Data and an index, or None."""
     _, n_views, h, w = data.views.shape
     P, C = h * w, data.cot.shape[1]
-    order = [(h - 1) * w + w // 2] + [c for c in range(P - 1, -1, -1) if c != (h - 1) * w + w // 2]
+    order = data.order.tolist()
     cell = {c: (c // w + 1, c % w + 1) for c in range(P)}
     none, rows = (0, 0), []
     for v in range(n_views):
@@ -168,9 +170,25 @@ def test_the_compass_is_imagined_first_and_near_rows_before_those_they_hide():
     assert (hides // 7 >= hidden // 7).all()
     nearer = hides // 7 > hidden // 7
     assert nearer.sum() > 50 and (turn[hides] < turn[hidden])[nearer].all()
-    pictures = torch.arange(2 * 15).view(2, 3, 5)
-    assert torch.equal(as_picture(near_to_far(pictures), 3, 5), pictures)
-    assert near_to_far(pictures)[0].tolist() == [12, 14, 13, *range(11, -1, -1)]
+    assert imagining_order(3, 5).tolist() == [12, 14, 13, *range(11, -1, -1)]
+
+
+def test_a_shuffled_order_begins_with_the_compass_and_is_always_the_same():
+    near, shuffled = imagining_order(6, 6), imagining_order(6, 6, shuffled=True)
+    assert shuffled[:8].tolist() == [33, 30, 35, 9, 31, 3, 20, 28]
+    assert shuffled[0] == near[0] and torch.equal(shuffled.sort().values, near.sort().values)
+    steps = torch.stack([shuffled // 6, shuffled % 6]).diff().abs().sum(0)
+    assert (steps == 1).float().mean() < 0.3           # few come right after a neighbour
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_what_is_imagined_in_order_becomes_the_picture_again(shuffled):
+    order = imagining_order(3, 5, shuffled)
+    data = DATA["pt"]._replace(imagination=torch.arange(2 * 15).view(2, 3, 5), order=order)
+    assert as_imagined(data)[0].tolist() == order.tolist()
+    assert torch.equal(as_picture(as_imagined(data), data), data.imagination)
+    first = data.take(slice(1))                        # all examples have the same order
+    assert torch.equal(as_imagined(first), order[None])
 
 
 def test_supervisions_and_texts_of_ones_own():
@@ -423,7 +441,7 @@ def batch_for(data):
     logits = torch.randn(*targets.shape, N_WORDS + N_CODES, requires_grad=True)
     hidden = torch.randn(*targets.shape, 32, requires_grad=True)
     return LossInput(logits, targets, where.losses_of, N_WORDS, hidden,
-                     torch.nn.Linear(32, CODE_DIM), tokenizer)
+                     torch.nn.Linear(32, CODE_DIM), tokenizer, where.next_cell[where.loss_at])
 
 
 @pytest.mark.parametrize("term, segment", [
@@ -485,6 +503,14 @@ def test_each_variant_by_hand_and_only_on_imagined_cells(term):
     assert torch.allclose(loss, torch.stack(by_hand).mean(), atol=1e-4)
 
 
+def test_terms_on_pictures_draw_each_cell_at_its_place(data):
+    batch = batch_for(data)
+    codebook = batch.tokenizer.codebook
+    targets = batch.targets[:, batch.losses_of[IMAGINE]].flatten() - N_WORDS
+    whole = batch.tokenizer.decoder(codebook[data.imagination].permute(0, 3, 1, 2))
+    assert torch.allclose(VARIANTS.drawn(batch, codebook[targets]), whole, atol=1e-6)
+
+
 def test_the_compass_term_is_that_of_the_first_imagined_code(data):
     batch = batch_for(data)
     loss = LOSSES["compass"](batch)
@@ -493,7 +519,7 @@ def test_the_compass_term_is_that_of_the_first_imagined_code(data):
     moved = (batch.logits.grad.abs().sum(-1) > 0).any(0)
     assert moved.nonzero().flatten().tolist() == [first]
     logs, compass = batch.logits[:, first].log_softmax(1), batch.targets[:, first]
-    assert torch.equal(compass - N_WORDS, near_to_far(data.imagination)[:, 0])
+    assert torch.equal(compass - N_WORDS, as_imagined(data)[:, 0])
     assert torch.allclose(loss, -logs[torch.arange(len(logs)), compass].mean())
 
 

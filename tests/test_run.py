@@ -26,7 +26,7 @@ from ipt_mini.evaluate import (OTHER_ANSWER, flip_test, imagination_quality, pro
 from ipt_mini.generate import Decoded
 from ipt_mini.losses import LOSSES
 from ipt_mini.run import Run, answer_ids, keep_freed_memory, load_run
-from ipt_mini.sequence import Data
+from ipt_mini.sequence import Data, imagining_order
 from ipt_mini.tasks import TASKS, make
 from ipt_mini.tasks.grid import NAMES
 from ipt_mini.tasks.words import text
@@ -198,7 +198,7 @@ def test_replacement_and_flip_tell_a_reader_from_one_who_knows_by_heart():
     examples = make(TASKS["pt"], "test", 200)
     fields = (examples.views, examples.pose, examples.query, examples.imagination, examples.cot)
     data = Data(*(torch.from_numpy(part.astype(np.int64)) for part in fields),
-                torch.from_numpy(examples.answer))
+                torch.from_numpy(examples.answer), imagining_order(5, 5))
     query, imagination = TASKS["pt"].flip(examples)
     for reads, right, follows in ((True, 0.0, 100.0), (False, 100.0, 0.0)):
         reader = Reader(examples, reads)

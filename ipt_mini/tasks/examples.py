@@ -9,6 +9,7 @@ A task is a module. What it has:
     STEPS, LOSS           {"cells": .., "first-person": ..}, see Config.recipe: steps, loss
     CURRICULUM            shares of the KINDS early in training, or None: even
     CURRICULUM_STEPS      for how many steps at most
+    SHUFFLED              worlds in which cells are imagined in a random order; may be left out
     WORLDS                {split: arguments of `questions`}; val and test take those of "train"
 and four functions:
     questions(rng, b, n, **world) -> Examples on n x n cells: the fair, unambiguous, ones of b
