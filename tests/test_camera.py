@@ -5,7 +5,7 @@ import torch
 
 from ipt_mini.checkpoint import fingerprint, get_reader
 from ipt_mini.config import Config
-from ipt_mini.dataset import prepare, tokenizer_pictures
+from ipt_mini.dataset import is_shuffled, prepare, tokenizer_pictures
 from ipt_mini.generate import DECODES, decode
 from ipt_mini.reader import Reader, train_reader, windows
 from ipt_mini.run import Run, answer_ids, new_model
@@ -83,6 +83,7 @@ def test_what_nobody_has_seen_is_dark():
 
 def test_another_order_of_imagining_is_another_run_of_the_same_tokenizer(monkeypatch):
     config, tasks = Config(task="pt", views="first-person"), [TASKS["pt"]]
+    assert is_shuffled(config, *tasks) and not is_shuffled(Config(task="pt"), *tasks)
     digests = [fingerprint(config, tasks, questions) for questions in (True, False)]
     monkeypatch.setattr(TASKS["pt"], "SHUFFLED", ())
     other = [fingerprint(config, tasks, questions) for questions in (True, False)]

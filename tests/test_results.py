@@ -121,6 +121,7 @@ def test_the_readme_quotes_the_claims_in_first_person():
     assert f"in first person {words_first:.1f}% ([claims]" in readme
     assert (f"brings as much as in cells: {mixed - label:.1f} points."
             in page("docs/results.md"))
+    assert mixed - label > 70
 
 
 ANOTHERS = "another's picture"
